@@ -1,0 +1,220 @@
+//! What git says about the tree: read only, by git's own command line, in as few processes as possible.
+//!
+//! A folder outside git, and a machine without git, are normal answers (`None`), not errors.
+
+use crate::digest::Digest;
+use sha2::{Digest as _, Sha256};
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::{Path, PathBuf},
+    process::Output,
+};
+use xshell::{Shell, cmd};
+
+/// Folders of the project that never count as a change: what Fairlead and cargo write.
+const OWN_FOLDERS: [&str; 2] = [".fairlead", "target"];
+
+/// Why git gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// A git command failed.
+    #[error("`git {command}` failed in `{folder}`: {message}")]
+    Failed {
+        /// The subcommand.
+        command: &'static str,
+        /// Where it ran.
+        folder: PathBuf,
+        /// What git said.
+        message: String,
+    },
+    /// The folder cannot be worked in.
+    #[error("cannot ask git about `{folder}`")]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A changed file cannot be read.
+    #[error("cannot read the changed file `{path}`")]
+    Changed {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The state of a work tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    /// The top folder of the work tree.
+    pub root: PathBuf,
+    /// The commit that is checked out, all digits; `None` before the first.
+    pub commit: Option<String>,
+    /// The branch that is checked out; `None` when detached.
+    pub branch: Option<String>,
+    /// What differs from the commit, in the order of the paths.
+    pub changes: Vec<Change>,
+}
+
+/// A file that differs from the commit: changed, removed, or new and not ignored.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change {
+    /// Relative to the root of the work tree.
+    pub path: PathBuf,
+    /// For a submodule: what git says of it, as its content is not ours to read.
+    pub submodule: Option<String>,
+}
+
+impl Tree {
+    /// Whether it has anything that the commit does not have.
+    pub fn is_dirty(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// A digest of all changes: names, kinds and contents. Staging a change does not alter it.
+    ///
+    /// # Errors
+    /// If a changed file cannot be read.
+    pub fn state_digest(&self) -> Result<Digest, GitError> {
+        let mut hasher = Sha256::new();
+        for change in &self.changes {
+            let path = self.root.join(&change.path);
+            let state = match &change.submodule {
+                Some(state) => format!("submodule {state}"),
+                None => describe(&path).map_err(|source| GitError::Changed { path, source })?,
+            };
+            // Lengths first, so that no two lists of changes are hashed as the same bytes.
+            for part in [change.path.as_os_str().as_bytes(), state.as_bytes()] {
+                hasher.update((part.len() as u64).to_be_bytes());
+                hasher.update(part);
+            }
+        }
+        Ok(Digest::from_bytes(hasher.finalize().into()))
+    }
+}
+
+/// The state of the work tree that `folder` stands in; `None` outside git, and without git. What stands in the
+/// `.fairlead` and `target` folders of `folder` does not count.
+///
+/// # Errors
+/// If git fails for any other reason, such as a repository that belongs to another user.
+pub fn inspect(folder: &Path) -> Result<Option<Tree>, GitError> {
+    let Some(root) = run(folder, "rev-parse", &["--show-toplevel".as_ref()])? else { return Ok(None) };
+    let root = PathBuf::from(OsStr::from_bytes(root.trim_ascii_end()));
+    let excluded = OWN_FOLDERS.map(|name| format!(":(exclude){name}"));
+    let mut args: Vec<&OsStr> =
+        ["--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames", "--", ":/"]
+            .map(OsStr::new)
+            .to_vec();
+    args.extend(excluded.iter().map(OsStr::new));
+    let Some(status) = run(folder, "status", &args)? else { return Ok(None) };
+    Ok(Some(parse_status(root, &status)))
+}
+
+/// The files under these folders and files that git tracks or would track, relative to `folder`; `None` outside git,
+/// and without git. A tracked file that was removed is listed.
+///
+/// # Errors
+/// If git fails for any other reason.
+pub fn files(folder: &Path, under: &[PathBuf]) -> Result<Option<Vec<PathBuf>>, GitError> {
+    let mut args: Vec<&OsStr> =
+        ["-z", "--cached", "--others", "--exclude-standard", "--"].map(OsStr::new).to_vec();
+    args.extend(
+        under.iter().map(|path| if path.as_os_str().is_empty() { OsStr::new(".") } else { path.as_os_str() }),
+    );
+    let Some(list) = run(folder, "ls-files", &args)? else { return Ok(None) };
+    let mut files: Vec<_> = list.split(|b| *b == 0).filter(|p| !p.is_empty()).map(to_path).collect();
+    files.retain(|path| !OWN_FOLDERS.iter().any(|own| path.starts_with(own)));
+    files.sort();
+    files.dedup();
+    Ok(Some(files))
+}
+
+/// Runs a git command that changes nothing; `None` outside git, and without git.
+fn run(folder: &Path, command: &'static str, args: &[&OsStr]) -> Result<Option<Vec<u8>>, GitError> {
+    let at = |source| GitError::Folder { folder: folder.to_owned(), source };
+    let shell = Shell::new().map_err(|e| at(io::Error::other(e)))?;
+    if !folder.is_dir() {
+        return Err(at(io::ErrorKind::NotADirectory.into()));
+    }
+    shell.change_dir(folder);
+    // The C locale, because we read what git says; no optional locks, because another git may be at work; and paths
+    // are names, never patterns, except for the exclusions.
+    let git = cmd!(shell, "git {command} {args...}").env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0");
+    let git = if command == "ls-files" { git.env("GIT_LITERAL_PATHSPECS", "1") } else { git };
+    let Ok(Output { status, stdout, stderr }) = git.quiet().ignore_status().output() else {
+        return Ok(None); // There is no git to run.
+    };
+    let message = String::from_utf8_lossy(&stderr);
+    if status.success() {
+        return Ok(Some(stdout));
+    }
+    if message.contains("not a git repository") || message.contains("must be run in a work tree") {
+        return Ok(None);
+    }
+    Err(GitError::Failed { command, folder: folder.to_owned(), message: message.trim().to_owned() })
+}
+
+/// Parses `git status --porcelain=v2 --branch -z`.
+fn parse_status(root: PathBuf, status: &[u8]) -> Tree {
+    let mut tree = Tree { root, commit: None, branch: None, changes: Vec::new() };
+    for line in status.split(|b| *b == 0) {
+        if let Some(oid) = line.strip_prefix(b"# branch.oid ") {
+            tree.commit = (oid != b"(initial)").then(|| String::from_utf8_lossy(oid).into_owned());
+        } else if let Some(head) = line.strip_prefix(b"# branch.head ") {
+            tree.branch = (head != b"(detached)").then(|| String::from_utf8_lossy(head).into_owned());
+        } else if let Some(change) = parse_change(line) {
+            tree.changes.push(change);
+        }
+    }
+    tree.changes.sort();
+    tree.changes.dedup();
+    tree
+}
+
+/// Parses one entry: `1 XY sub mH mI mW hH hI path`, `u XY sub m1 m2 m3 mW h1 h2 h3 path` or `? path`.
+fn parse_change(line: &[u8]) -> Option<Change> {
+    let fields_before_path = match line.first()? {
+        b'1' => 8,
+        b'u' => 10,
+        b'?' => 1,
+        _ => return None,
+    };
+    let mut fields = line.splitn(fields_before_path + 1, |b| *b == b' ');
+    let submodule = match fields.nth(2.min(fields_before_path - 1)) {
+        Some(sub) if sub.starts_with(b"S") => Some(String::from_utf8_lossy(line).into_owned()),
+        _ => None,
+    };
+    Some(Change { path: to_path(fields.last()?), submodule })
+}
+
+fn to_path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+/// What stands at a path: its kind and content, but not its times and owner.
+fn describe(path: &Path) -> io::Result<String> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok("gone".into()),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Ok("gone".into()),
+        Err(e) => return Err(e),
+    };
+    if metadata.is_symlink() {
+        return Ok(format!("link {}", Digest::of_bytes(fs::read_link(path)?.as_os_str().as_bytes())));
+    }
+    if !metadata.is_file() {
+        return Ok("special".into()); // A repository inside this one, a socket: git lists it without its content.
+    }
+    let kind = if metadata.permissions().mode() & 0o111 == 0 { "file" } else { "program" };
+    Ok(format!("{kind} {}", Digest::of_file(path)?))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

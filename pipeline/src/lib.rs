@@ -1,0 +1,11 @@
+//! Makes one [`release::Release`] out of one commit: test and build (later scan, publish and report).
+//!
+//! **Invariant.** This crate knows nothing of servers and cannot deploy: it does not link `deploy`.
+//! It prints nothing; what happens is told as [`event::Event`]s.
+
+pub mod digest;
+pub mod git;
+pub mod name;
+pub mod process;
+pub mod secret;
+pub mod store;
