@@ -1,0 +1,49 @@
+//! The defaults of the project file, in one place, each with its reason.
+
+use super::scalar::{Address, EnvName, Mode, Span, StatusRange};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Ten releases: two weeks of a team that deploys daily, and a bounded part of the disk.
+pub(super) fn keep_releases() -> u16 {
+    10
+}
+
+/// One unit: the least that is a service. One that must not fall below its capacity says two.
+pub(super) fn replicas() -> u16 {
+    1
+}
+
+/// The loopback address: nothing is published that nobody asked to publish.
+pub(super) fn host() -> Address {
+    Address::new(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// `PORT`: what most platforms tell their services.
+pub(super) fn port_env() -> EnvName {
+    "PORT".parse().expect("PORT is letters only")
+}
+
+/// Readable for all: a config file is no secret; secrets have their own place.
+pub(super) fn file_mode() -> Mode {
+    Mode::PUBLIC
+}
+
+/// Every success: what a health endpoint answers when it is well.
+pub(super) fn status() -> StatusRange {
+    StatusRange::SUCCESS
+}
+
+/// `/release`: where our reference services report it.
+pub(super) fn release_pointer() -> super::scalar::JsonPointer {
+    "/release".parse().expect("it begins with a slash")
+}
+
+/// Twenty minutes: a cold test build of a middling workspace on two cores, with room to spare.
+pub(super) fn test_timeout() -> Span {
+    Span::from_secs(20 * 60)
+}
+
+/// Thirty minutes: a cold optimised build takes longer than one for tests.
+pub(super) fn build_timeout() -> Span {
+    Span::from_secs(30 * 60)
+}

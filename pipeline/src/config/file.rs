@@ -1,0 +1,249 @@
+//! `fairlead.toml` as it is written. The comments here are what editors show, and what the reference is made of.
+
+use super::{
+    defaults,
+    scalar::{
+        Address, ByteSize, EnvName, FileName, HeaderName, HttpPath, JsonPointer, Mode, Span, StatusRange,
+    },
+};
+use crate::{name::Name, secret::SecretRef};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// The project: its services, and how a release is made of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "fairlead.toml")]
+pub struct ProjectFile {
+    /// Version of this file's format; this version of Fairlead reads 1.
+    #[schemars(extend("const" = 1))]
+    pub version: u32,
+    /// The project as a whole.
+    pub project: ProjectSection,
+    /// The services, by name.
+    pub services: BTreeMap<Name, ServiceSection>,
+    /// How a release is tested and built.
+    #[serde(default)]
+    pub stages: StagesSection,
+}
+
+/// The project as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ProjectSection {
+    /// The project's name; targets tell projects apart by it.
+    pub name: Name,
+    /// How many bundles of each service a target keeps besides the current one, to roll back to.
+    #[serde(default = "defaults::keep_releases")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub keep_releases: u16,
+}
+
+/// One service: what its units run, and how they are known to be healthy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServiceSection {
+    /// What a unit runs: `{ cargo-bin = "NAME" }` or `{ path = "FILE" }`.
+    pub artifact: ArtifactSource,
+    /// Arguments after the executable.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// The stable port: held by the router, the same for every release.
+    #[schemars(range(min = 1))]
+    pub port: u16,
+    /// The address that the stable port is bound to.
+    #[serde(default = "defaults::host")]
+    pub host: Address,
+    /// The variable that tells a unit its own port. If it is named here and set where Fairlead runs, it overrides `port`.
+    #[serde(default = "defaults::port_env")]
+    pub port_env: EnvName,
+    /// The variable that tells a unit the address to listen on. If it is set where Fairlead runs, it overrides `host`.
+    pub host_env: Option<EnvName>,
+    /// Variables of the units.
+    #[serde(default)]
+    pub env: BTreeMap<EnvName, String>,
+    /// Variables that units get from where Fairlead runs, if they are set there; they override `env`.
+    #[serde(default)]
+    pub inherit: Vec<EnvName>,
+    /// How many units.
+    #[serde(default = "defaults::replicas")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub replicas: u16,
+    /// Services that are rolled out before this one.
+    #[serde(default)]
+    pub depends_on: Vec<Name>,
+    /// Secrets by name. A unit finds the value in the file that the variable `<NAME>_FILE` names.
+    #[serde(default)]
+    pub secrets: BTreeMap<EnvName, SecretRef>,
+    /// Whether units get secrets as variables instead of files: visible in the process table, and shown as a risk.
+    #[serde(default)]
+    pub secret_env: bool,
+    /// Memory that a unit may use; it is ended above that.
+    pub memory_max: Option<ByteSize>,
+    /// Files and connections that a unit may have open.
+    #[schemars(range(min = 16))]
+    pub open_files_max: Option<u64>,
+    /// Config files by the name that they get; deployed and rolled back with the service.
+    #[serde(default)]
+    pub files: BTreeMap<FileName, FileSection>,
+    /// How a unit is known to be healthy. Without it, it is when its port accepts connections.
+    pub check: Option<CheckSection>,
+}
+
+/// What a unit runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum ArtifactSource {
+    /// A binary target of the Cargo workspace, built for release.
+    CargoBin(String),
+    /// An executable, relative to the project's root, that is there or that the build stage's command makes.
+    Path(PathBuf),
+}
+
+/// A config file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FileSection {
+    /// The file, relative to the project's root.
+    pub source: PathBuf,
+    /// Its permission bits.
+    #[serde(default = "defaults::file_mode")]
+    pub mode: Mode,
+    /// The variable that tells a unit where it is.
+    pub env: Option<EnvName>,
+}
+
+/// How a unit is known to be healthy: one of `http`, `tcp` and `command`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CheckSection {
+    /// An HTTP GET that must be answered as described.
+    pub http: Option<HttpSection>,
+    /// `true`: its port must accept a connection.
+    pub tcp: Option<bool>,
+    /// A command (program and arguments, no shell) that must exit 0; `FAIRLEAD_UNIT_ADDRESS` tells it the unit.
+    #[schemars(length(min = 1))]
+    pub command: Option<Vec<String>>,
+    /// Where a unit says which release it is, so that nothing else is taken for it.
+    pub identity: Option<IdentitySection>,
+    /// Timings of this service's check that differ from those of the environment.
+    #[serde(default)]
+    pub timings: CheckTimings,
+}
+
+/// What an HTTP check asks and expects.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct HttpSection {
+    /// Path and query of the request.
+    pub path: HttpPath,
+    /// The status that is good, or a range of them.
+    #[serde(default = "defaults::status")]
+    pub status: StatusRange,
+    /// A text that the body must contain.
+    pub body_contains: Option<String>,
+    /// What the body, as JSON, must have: JSON pointer → value.
+    #[serde(default)]
+    pub json: BTreeMap<JsonPointer, serde_json::Value>,
+    /// Headers of the request.
+    #[serde(default)]
+    pub headers: BTreeMap<HeaderName, String>,
+    /// Headers that the answer must have: name → a text that its value must contain.
+    #[serde(default)]
+    pub expect_headers: BTreeMap<HeaderName, String>,
+    /// The longest time to the complete answer that is still good.
+    pub latency_max: Option<Span>,
+    /// Speak TLS.
+    pub tls: Option<TlsSection>,
+}
+
+/// How an HTTP check speaks TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TlsSection {
+    /// The name that the certificate must bear.
+    pub server_name: String,
+    /// The authority that signs it, in PEM, relative to the project's root; without it, this machine's authorities.
+    pub ca_file: Option<PathBuf>,
+    /// The least number of days that the certificate must still be valid.
+    pub min_days_left: Option<u32>,
+}
+
+/// Where a unit says which release it is: an HTTP GET that answers JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct IdentitySection {
+    /// Path and query of the request.
+    pub path: HttpPath,
+    /// JSON pointer to what must equal the variable `FAIRLEAD_RELEASE` of the unit.
+    #[serde(default = "defaults::release_pointer")]
+    pub release: JsonPointer,
+    /// JSON pointer to what must equal the variable `FAIRLEAD_BUNDLE` of the unit, if it reports that.
+    pub bundle: Option<JsonPointer>,
+}
+
+/// Timings of a check that differ from those of the environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CheckTimings {
+    /// From one probe to the next.
+    pub interval: Option<Span>,
+    /// The longest that one probe may take.
+    pub timeout: Option<Span>,
+    /// Passes in a row that make a unit healthy …
+    #[schemars(range(min = 1, max = 1000))]
+    pub healthy_passes: Option<u32>,
+    /// … over at least this long.
+    pub healthy_for: Option<Span>,
+    /// From a unit's start until it must be healthy.
+    pub healthy_deadline: Option<Span>,
+    /// Failures in a row that make a healthy unit unhealthy.
+    #[schemars(range(min = 1, max = 1000))]
+    pub unhealthy_failures: Option<u32>,
+}
+
+/// How a release is tested and built.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StagesSection {
+    /// The tests that a release must pass; without this, none are run.
+    pub test: Option<TestSection>,
+    /// How the artifacts are built.
+    #[serde(default)]
+    pub build: BuildSection,
+}
+
+/// The tests that a release must pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TestSection {
+    /// Program and arguments, no shell; run in the project's root.
+    #[schemars(length(min = 1))]
+    pub command: Vec<String>,
+    /// Files and folders that the result depends on, besides the Cargo packages of the services and what they use.
+    #[serde(default)]
+    pub inputs: Vec<String>,
+    /// The longest that it may take.
+    #[serde(default = "defaults::test_timeout")]
+    pub timeout: Span,
+}
+
+/// How the artifacts are built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct BuildSection {
+    /// Program and arguments, no shell; without it, `cargo build --release` of the `cargo-bin` artifacts.
+    #[schemars(length(min = 1))]
+    pub command: Option<Vec<String>>,
+    /// Files and folders that the result depends on, besides the Cargo packages of the services and what they use.
+    pub inputs: Vec<String>,
+    /// The longest that it may take.
+    pub timeout: Span,
+}
+
+impl Default for BuildSection {
+    fn default() -> Self {
+        Self { command: None, inputs: Vec::new(), timeout: defaults::build_timeout() }
+    }
+}
