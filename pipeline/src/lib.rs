@@ -5,8 +5,13 @@
 
 pub mod config;
 pub mod digest;
+pub mod event;
+pub mod fingerprint;
 pub mod git;
+pub mod journal;
 pub mod name;
 pub mod process;
+pub mod release;
 pub mod secret;
+pub mod stage;
 pub mod store;

@@ -1,0 +1,233 @@
+//! The release: the immutable product of one commit, and `release-manifest.json`, its hand-over between jobs.
+
+pub mod manifest;
+
+pub use manifest::Manifests;
+
+use crate::{
+    digest::Digest,
+    git::{GitError, Tree},
+    name::Name,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::File,
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// The name of a release, by its content: the commit's first twelve digits, with `-dirty-` and a short hash of the
+/// changes when the tree was not clean, or `tree-` and a hash of the artifacts where there is no git.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ReleaseId(pub String);
+
+impl ReleaseId {
+    /// The name of what was built from this tree.
+    ///
+    /// # Errors
+    /// If a changed file cannot be read.
+    pub fn of(tree: Option<&Tree>, services: &BTreeMap<Name, Artifact>) -> Result<Self, GitError> {
+        let Some((tree, commit)) = tree.and_then(|tree| Some((tree, tree.commit.as_ref()?))) else {
+            let digests: BTreeMap<_, _> =
+                services.iter().map(|(name, artifact)| (name, artifact.digest)).collect();
+            return Ok(Self(format!("tree-{}", Digest::of_json(&digests).short())));
+        };
+        let commit: String = commit.chars().take(12).collect();
+        if !tree.is_dirty() {
+            return Ok(Self(commit));
+        }
+        let changes = tree.state_digest()?.hex();
+        Ok(Self(format!("{commit}-dirty-{}", &changes[..6])))
+    }
+
+    /// Whether it can be the name of a release, and so of a file: lower-case letters, digits and dashes, 1 to 60.
+    pub fn is_well_formed(&self) -> bool {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (1..=60).contains(&self.0.len()) && self.0.bytes().all(allowed)
+    }
+}
+
+impl fmt::Display for ReleaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What one service of a release runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Artifact {
+    /// The file name of the executable.
+    pub name: String,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// Where the bytes were when the release was made, on the machine that made it.
+    pub path: PathBuf,
+}
+
+/// Why a file is not what a release says.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// It cannot be read.
+    #[error("cannot read the artifact `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is a folder, a device, ….
+    #[error("the artifact `{path}` is not a regular file")]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be run.
+    #[error("the artifact `{path}` is not executable: give it mode 0755")]
+    NotExecutable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its bytes are others.
+    #[error(
+        "the artifact `{path}` was changed after the release was made: it has {found}, the release {expected}"
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What its bytes give now.
+        found: Digest,
+        /// What the release says.
+        expected: Digest,
+    },
+}
+
+impl Artifact {
+    /// Reads an executable.
+    ///
+    /// # Errors
+    /// If it cannot be read or run.
+    pub fn of_file(path: &Path) -> Result<Self, ArtifactError> {
+        let at = |source| ArtifactError::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(at)?;
+        let metadata = file.metadata().map_err(at)?;
+        if !metadata.is_file() {
+            return Err(ArtifactError::NotAFile { path: path.to_owned() });
+        }
+        if metadata.permissions().mode() & 0o111 == 0 {
+            return Err(ArtifactError::NotExecutable { path: path.to_owned() });
+        }
+        Ok(Self {
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            digest: Digest::of_reader(file).map_err(at)?,
+            size_bytes: metadata.len(),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Reads the file again and compares it with what is recorded.
+    ///
+    /// # Errors
+    /// If it cannot be read, or has changed.
+    pub fn verify(&self) -> Result<(), ArtifactError> {
+        let found = Self::of_file(&self.path)?.digest;
+        if found == self.digest {
+            return Ok(());
+        }
+        Err(ArtifactError::Changed { path: self.path.clone(), found, expected: self.digest })
+    }
+}
+
+/// How a stage of the pipeline ended for this release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StageVerdict {
+    /// It ran and passed.
+    Passed,
+    /// Its inputs were those of an earlier run that passed.
+    SkippedUnchanged,
+    /// The user asked for it not to run.
+    NotRun,
+}
+
+/// The immutable product of one commit, and the content of `release-manifest.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Release {
+    /// Format version of this document; see [`Release::FORMAT`].
+    pub version: u32,
+    /// The project's name.
+    pub project: Name,
+    /// Its name.
+    pub id: ReleaseId,
+    /// The full commit hash, if the project is in git.
+    pub commit: Option<String>,
+    /// The branch it was made on, if any.
+    pub branch: Option<String>,
+    /// Whether the tree had changes that the commit does not have.
+    pub dirty: bool,
+    /// When it was made.
+    pub created_at: jiff::Timestamp,
+    /// The version of Fairlead that made it.
+    pub tool_version: String,
+    /// What each service runs.
+    pub services: BTreeMap<Name, Artifact>,
+    /// How each stage ended.
+    pub stages: BTreeMap<String, StageVerdict>,
+}
+
+impl Release {
+    /// The format this version writes; older is read, newer is refused.
+    pub const FORMAT: u32 = 1;
+
+    /// Makes the release of what was built from a tree. Pure but for reading the changed files of a dirty tree.
+    ///
+    /// # Errors
+    /// If a changed file cannot be read.
+    pub fn assemble(parts: Parts<'_>, created_at: jiff::Timestamp) -> Result<Self, GitError> {
+        let Parts { project, tree, tool_version, services, stages } = parts;
+        Ok(Self {
+            version: Self::FORMAT,
+            project: project.clone(),
+            id: ReleaseId::of(tree, &services)?,
+            commit: tree.and_then(|tree| tree.commit.clone()),
+            branch: tree.and_then(|tree| tree.branch.clone()),
+            dirty: tree.is_some_and(Tree::is_dirty),
+            created_at,
+            tool_version: tool_version.to_owned(),
+            services,
+            stages,
+        })
+    }
+
+    /// The digest of the whole manifest: two jobs that name the same digest mean the same release.
+    pub fn digest(&self) -> Digest {
+        Digest::of_json(self)
+    }
+}
+
+/// What a release is made of.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// The project's name.
+    pub project: &'a Name,
+    /// The tree that it was built from, as it was *before* the build; `None` outside git.
+    pub tree: Option<&'a Tree>,
+    /// The version of Fairlead.
+    pub tool_version: &'a str,
+    /// What each service runs.
+    pub services: BTreeMap<Name, Artifact>,
+    /// How each stage ended.
+    pub stages: BTreeMap<String, StageVerdict>,
+}
+
+#[cfg(test)]
+mod tests;

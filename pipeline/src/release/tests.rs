@@ -1,0 +1,90 @@
+use super::*;
+use crate::git;
+use std::fs;
+
+fn artifact(folder: &Path, content: &str) -> Artifact {
+    let path = folder.join("program");
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    Artifact::of_file(&path).unwrap()
+}
+
+fn release(tree: Option<&Tree>, artifact: Artifact) -> Release {
+    let parts = Parts {
+        project: &"noogh".parse().unwrap(),
+        tree,
+        tool_version: "0.1.0",
+        services: BTreeMap::from([("api".parse().unwrap(), artifact)]),
+        stages: BTreeMap::from([("test".into(), StageVerdict::Passed)]),
+    };
+    Release::assemble(parts, jiff::Timestamp::UNIX_EPOCH).unwrap()
+}
+
+#[test]
+fn a_release_is_named_by_its_commit_its_changes_or_its_artifacts() {
+    let out = tempfile::tempdir().unwrap();
+    let repository = git::tests::repository();
+    let inspect = || git::inspect(repository.path()).unwrap();
+    let clean = release(inspect().as_ref(), artifact(out.path(), "x"));
+    let commit = clean.commit.clone().unwrap();
+    assert_eq!((clean.id.0.as_str(), clean.dirty), (&commit[..12], false));
+
+    fs::write(repository.path().join("a"), "changed").unwrap();
+    let dirty = release(inspect().as_ref(), artifact(out.path(), "x"));
+    let digits = dirty.id.0.strip_prefix(&format!("{}-dirty-", &commit[..12])).unwrap().to_owned();
+    assert!(dirty.dirty && digits.len() == 6, "{}", dirty.id);
+    fs::write(repository.path().join("a"), "changed again").unwrap();
+    assert_ne!(release(inspect().as_ref(), artifact(out.path(), "x")).id, dirty.id);
+
+    let bare = release(None, artifact(out.path(), "x"));
+    assert!(bare.id.0.starts_with("tree-") && bare.id.0.len() == 17, "{}", bare.id);
+    assert_eq!(release(None, artifact(out.path(), "x")).id, bare.id);
+    assert_ne!(release(None, artifact(out.path(), "y")).id, bare.id);
+    for made in [clean, dirty, bare] {
+        assert!(made.id.is_well_formed());
+    }
+}
+
+#[test]
+fn an_artifact_that_was_changed_removed_or_cannot_run_is_found_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = artifact(folder.path(), "one");
+    assert_eq!((first.name.as_str(), first.size_bytes), ("program", 3));
+    first.verify().unwrap();
+    artifact(folder.path(), "two");
+    assert!(matches!(first.verify(), Err(ArtifactError::Changed { .. })));
+    fs::set_permissions(&first.path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(matches!(first.verify(), Err(ArtifactError::NotExecutable { .. })));
+    fs::remove_file(&first.path).unwrap();
+    assert!(first.verify().unwrap_err().to_string().contains("program"));
+    assert!(matches!(Artifact::of_file(folder.path()), Err(ArtifactError::NotAFile { .. })));
+}
+
+#[test]
+fn manifests_come_back_by_name_and_as_the_latest() {
+    let state = tempfile::tempdir().unwrap();
+    let manifests = Manifests::new(&state.path().join(".fairlead"));
+    assert!(manifests.latest().unwrap().is_none() && manifests.list().unwrap().is_empty());
+    let one = release(None, artifact(state.path(), "one"));
+    let two = release(None, artifact(state.path(), "two"));
+    manifests.write(&one).unwrap();
+    manifests.write(&two).unwrap();
+    assert_eq!(manifests.latest().unwrap().unwrap(), two);
+    assert_eq!(manifests.find(&one.id).unwrap().unwrap(), one);
+    assert_eq!(manifest::read(&manifests.latest_path()).unwrap().digest(), two.digest());
+    let mut ids = [one.id, two.id];
+    ids.sort();
+    assert_eq!(manifests.list().unwrap(), ids);
+    for hostile in ["../../etc/passwd", "", "a/b", "A", "."] {
+        assert!(manifests.find(&ReleaseId(hostile.into())).unwrap().is_none());
+    }
+}
+
+#[test]
+fn a_manifest_from_a_newer_version_is_refused() {
+    let state = tempfile::tempdir().unwrap();
+    let path = state.path().join("m.json");
+    fs::write(&path, r#"{"version": 2, "sbom": {}}"#).unwrap();
+    let error = manifest::read(&path).unwrap_err().to_string();
+    assert!(error.contains("release manifest of format version 2") && error.contains("m.json"), "{error}");
+}

@@ -1,0 +1,226 @@
+//! Stages: the whole plan first, then one after the other. Each ends as passed, skipped with a reason, or failed.
+//!
+//! **Invariant.** A stage is skipped only if everything that it reads is what a run that passed has read, and what
+//! that run made is still there byte for byte.
+
+mod build;
+mod excerpt;
+mod plan;
+mod record;
+mod run;
+
+pub use plan::{RunReason, StagePlan, Why, plan_stages};
+pub use run::{StageResult, run_stage};
+
+use crate::{
+    fingerprint::{CargoError, FingerprintError},
+    name::Name,
+    process::{ProcessError, Runner},
+    release::ArtifactError,
+    secret::Variables,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fmt, io,
+    path::PathBuf,
+    time::Duration,
+};
+
+/// A stage of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StageName {
+    /// Runs the project's tests.
+    Test,
+    /// Builds the artifacts of the services.
+    Build,
+}
+
+impl StageName {
+    /// As it is written in configuration, events and manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::Build => "build",
+        }
+    }
+}
+
+impl fmt::Display for StageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A stage as it is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// See [`TestStage`].
+    Test(TestStage),
+    /// See [`BuildStage`].
+    Build(BuildStage),
+}
+
+impl Stage {
+    /// Which stage it is.
+    pub fn name(&self) -> StageName {
+        match self {
+            Self::Test(_) => StageName::Test,
+            Self::Build(_) => StageName::Build,
+        }
+    }
+}
+
+/// Runs a command that exits with 0 if the tests pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestStage {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Cargo packages that the tests read. If empty, those that `command` names with `-p`, if it is cargo.
+    pub packages: Vec<String>,
+    /// Other files and folders that they read, relative to the root. If these and the packages are empty, everything.
+    pub inputs: Vec<PathBuf>,
+    /// The longest that it may run.
+    pub timeout: Duration,
+}
+
+/// Makes an executable for each service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildStage {
+    /// The program and its arguments; by default `cargo build --release` of the binaries that the services name.
+    pub command: Option<Vec<String>>,
+    /// What each service runs.
+    pub services: BTreeMap<Name, ArtifactSpec>,
+    /// Cargo packages that the build reads beside those of the binaries.
+    pub packages: Vec<String>,
+    /// Other files and folders that it reads, relative to the root.
+    pub inputs: Vec<PathBuf>,
+    /// The longest that it may run.
+    pub timeout: Duration,
+}
+
+/// Where the executable of a service comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArtifactSpec {
+    /// The binary of that name in the cargo workspace.
+    CargoBin(String),
+    /// A file, relative to the root.
+    Path(PathBuf),
+}
+
+/// What stages run in.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The project's root, absolute.
+    pub root: PathBuf,
+    /// The project's state folder, `.fairlead`.
+    pub state: PathBuf,
+    /// Our environment, which stages inherit.
+    pub variables: Variables,
+    /// Runs their commands.
+    pub runner: Runner,
+}
+
+impl Context {
+    /// Cargo, as the cargo that runs us says.
+    fn cargo(&self) -> OsString {
+        self.variable("CARGO").unwrap_or(OsStr::new("cargo")).to_owned()
+    }
+
+    fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+    }
+}
+
+/// Why a stage could not be planned, or did not pass.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// What it reads could not be found out.
+    #[error("cannot tell what the stage `{stage}` reads")]
+    Fingerprint {
+        /// Which stage.
+        stage: StageName,
+        /// Why.
+        #[source]
+        source: FingerprintError,
+    },
+    /// The configuration and the cargo workspace do not fit together.
+    #[error("the stage `{stage}` cannot be planned")]
+    Cargo {
+        /// Which stage.
+        stage: StageName,
+        /// Why.
+        #[source]
+        source: CargoError,
+    },
+    /// Its command is an empty list.
+    #[error("the command of the stage `{stage}` is an empty list: give a program and its arguments")]
+    NoCommand {
+        /// Which stage.
+        stage: StageName,
+    },
+    /// Its command ran and failed.
+    #[error("{message}")]
+    Failed {
+        /// Which stage.
+        stage: StageName,
+        /// What failed and what to do.
+        message: String,
+        /// The lines of its output that matter; secrets masked.
+        excerpt: Vec<String>,
+    },
+    /// Its command could not be run to its end.
+    #[error("the stage `{stage}` did not come to its end")]
+    Process {
+        /// Which stage.
+        stage: StageName,
+        /// Why.
+        #[source]
+        source: ProcessError,
+    },
+    /// A service's executable is not there or cannot be used.
+    #[error("the service `{service}` has no artifact: {hint}")]
+    Artifact {
+        /// Which service.
+        service: Name,
+        /// What to do.
+        hint: &'static str,
+        /// Why.
+        #[source]
+        source: Box<ArtifactError>,
+    },
+    /// That it passed could not be recorded.
+    #[error("the stage `{stage}` passed, but that cannot be recorded")]
+    Record {
+        /// Which stage.
+        stage: StageName,
+        /// Names the file.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StageError {
+    /// Whether the run was cancelled, and the stage is not to blame.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Process { source: ProcessError::Cancelled { .. }, .. })
+    }
+
+    /// The whole text with its causes, for events and records.
+    fn story(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;

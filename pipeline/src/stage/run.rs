@@ -1,0 +1,190 @@
+//! Runs a stage as it was planned.
+
+use super::{
+    Context, RunReason, Stage, StageError, StageName, StagePlan, Why, build,
+    excerpt::{Output, TestCounts},
+    plan::unchanged_since,
+    record::Record,
+};
+use crate::{
+    event::Event,
+    name::Name,
+    process::{Argv, Finished, ProcessError, Stream},
+    release::{Artifact, StageVerdict},
+};
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
+
+/// What a stage came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageResult {
+    /// How it ended, for the release.
+    pub verdict: StageVerdict,
+    /// What it made: for `build`, the artifact of each service.
+    pub artifacts: BTreeMap<Name, Artifact>,
+}
+
+/// Runs one stage, or skips it, as it was planned; tells it as events.
+///
+/// # Errors
+/// If it does not pass; that has been told as [`Event::StageFailed`], unless the run was cancelled.
+pub async fn run_stage(
+    context: &Context,
+    plan: &StagePlan,
+    emit: &(dyn Fn(Event) + Send + Sync),
+) -> Result<StageResult, StageError> {
+    let stage = plan.name;
+    let because = match &plan.why {
+        Why::Skip { since } => {
+            emit(Event::StageSkipped { stage, reason: unchanged_since(*since) });
+            return Ok(StageResult {
+                verdict: StageVerdict::SkippedUnchanged,
+                artifacts: skip(context, plan),
+            });
+        }
+        Why::Run(reason) => reason.to_string(),
+    };
+    emit(Event::StageStarted { stage, because });
+    let started = Instant::now();
+    let ended = match &plan.stage {
+        Stage::Test(test) => run_test(context, &test.command, test.timeout, emit).await,
+        Stage::Build(build) => {
+            build::run(context, build, plan.workspace.as_deref(), expected(plan), emit).await
+        }
+    };
+    let ended = ended.and_then(|(summary, artifacts)| {
+        let mut record = Record::new(true, plan.fingerprint.clone(), plan.stamps.clone());
+        record.artifacts = artifacts.clone();
+        record.write(&context.state, stage).map_err(|source| StageError::Record { stage, source })?;
+        Ok((summary, artifacts))
+    });
+    match ended {
+        Ok((summary, artifacts)) => {
+            let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            emit(Event::StagePassed { stage, duration_ms, summary });
+            Ok(StageResult { verdict: StageVerdict::Passed, artifacts })
+        }
+        Err(error) if error.is_cancelled() => Err(error),
+        Err(error) => {
+            remember_failure(context, plan);
+            let excerpt = match &error {
+                StageError::Failed { excerpt, .. } => excerpt.clone(),
+                _ => Vec::new(),
+            };
+            let message = context.runner.redactor.mask(&error.story()).into_owned();
+            emit(Event::StageFailed { stage, message, excerpt });
+            Err(error)
+        }
+    }
+}
+
+/// What the earlier run made. What was learnt of its files is kept for the next plan; it is a cache, and the stage is
+/// no worse off without it.
+fn skip(context: &Context, plan: &StagePlan) -> BTreeMap<Name, Artifact> {
+    let Some(mut record) = plan.record.clone() else { return BTreeMap::new() };
+    if record.stamps != plan.stamps {
+        record.stamps = plan.stamps.clone();
+        let _ = record.write(&context.state, plan.name);
+    }
+    record.artifacts
+}
+
+/// What an earlier run made of the same inputs, if it is lost.
+fn expected(plan: &StagePlan) -> Option<&BTreeMap<Name, Artifact>> {
+    match &plan.why {
+        Why::Run(RunReason::ArtifactGone(_) | RunReason::ArtifactChanged(_)) => {
+            plan.record.as_ref().map(|record| &record.artifacts)
+        }
+        _ => None,
+    }
+}
+
+/// The pass of an earlier run must not stand for this one. A record that cannot be written is no second error: the
+/// first is what the user must see.
+fn remember_failure(context: &Context, plan: &StagePlan) {
+    let record = Record::new(false, plan.fingerprint.clone(), plan.stamps.clone());
+    let _ = record.write(&context.state, plan.name);
+}
+
+/// What a stage's own part gives: its summary, and what it made.
+pub(super) type Made = (String, BTreeMap<Name, Artifact>);
+
+async fn run_test(
+    context: &Context,
+    command: &[String],
+    timeout: Duration,
+    emit: &(dyn Fn(Event) + Send + Sync),
+) -> Result<Made, StageError> {
+    let stage = StageName::Test;
+    let argv = Argv::from_list(command).ok_or(StageError::NoCommand { stage })?;
+    let (finished, output) = run_command(context, stage, &argv, timeout, emit, &mut |_, _| true).await?;
+    let counts = TestCounts::of(output.lines());
+    if finished.success() {
+        return Ok((counts.summary(), BTreeMap::new()));
+    }
+    Err(failed(stage, &argv, &finished, &output, &counts.failures()))
+}
+
+/// A command that ran and failed, as an error with the lines that matter.
+pub(super) fn failed(
+    stage: StageName,
+    argv: &Argv,
+    finished: &Finished,
+    output: &Output,
+    what: &str,
+) -> StageError {
+    let status = finished.status_text();
+    let message = format!(
+        "the stage `{stage}` failed: {what}`{argv}` ended with {status}; run it to see all of its output"
+    );
+    StageError::Failed { stage, message, excerpt: output.excerpt() }
+}
+
+/// Runs a stage's command in the root, tells each line that `is_told`, and keeps what it wrote.
+pub(super) async fn run_command(
+    context: &Context,
+    stage: StageName,
+    argv: &Argv,
+    timeout: Duration,
+    emit: &(dyn Fn(Event) + Send + Sync),
+    is_told: &mut (dyn FnMut(Stream, &str) -> bool + Send),
+) -> Result<(Finished, Output), StageError> {
+    let argv = as_from_a_shell(argv.clone().folder(&context.root), context);
+    let mut output = Output::default();
+    let mut on_line = |stream, line: &str| {
+        if is_told(stream, line) {
+            emit(Event::StageOutput { stage, line: line.to_owned() });
+            output.push(line);
+        }
+    };
+    match context.runner.run(&argv, timeout, &mut on_line).await {
+        Ok(finished) => Ok((finished, output)),
+        Err(ProcessError::Deadline { command, limit, .. }) => {
+            let seconds = limit.as_secs_f32();
+            let message = format!(
+                "the stage `{stage}` failed: `{command}` was ended after {seconds} s, its time limit; \
+                 raise the stage's timeout if it needs longer"
+            );
+            Err(StageError::Failed { stage, message, excerpt: output.excerpt() })
+        }
+        Err(source) => Err(StageError::Process { stage, source }),
+    }
+}
+
+/// Removes what `cargo run` sets for the program that it runs: build scripts of others see it and would build anew.
+fn as_from_a_shell(mut argv: Argv, context: &Context) -> Argv {
+    const NAMES: [&str; 6] = [
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_PATH",
+        "CARGO_BIN_NAME",
+        "CARGO_CRATE_NAME",
+        "CARGO_PRIMARY_PACKAGE",
+        "OUT_DIR",
+    ];
+    for name in context.variables.keys() {
+        if NAMES.iter().any(|known| name == *known) || name.to_string_lossy().starts_with("CARGO_PKG_") {
+            argv = argv.env_remove(name);
+        }
+    }
+    argv
+}
