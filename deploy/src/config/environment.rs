@@ -1,0 +1,165 @@
+//! The environment, checked: project and environment file made one.
+
+pub use super::file::{FailurePolicy, StrategyKind, TargetKind};
+use crate::{bundle::Limits, check::Check, model::Millis};
+use pipeline::{
+    config::{
+        file::{ArtifactSource, FileSection},
+        scalar::ShareKind,
+    },
+    name::Name,
+    secret::SecretRef,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// Everything that a rollout must know of where it goes. Consistent: see [`super::resolve`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Environment {
+    /// Its name.
+    pub name: Name,
+    /// Whether only a release of a clean tree may come here.
+    pub protected: bool,
+    /// Where units stand.
+    pub targets: BTreeMap<Name, TargetKind>,
+    /// How units are replaced.
+    pub strategy: Strategy,
+    /// How long the rollout's own steps may take.
+    pub timings: Timings,
+    /// The lock.
+    pub lease: Lease,
+    /// What must hold, besides the checks, before a rollout succeeds.
+    pub gates: Gates,
+    /// How many bundles of each service a target keeps besides the current one.
+    pub keep_releases: u16,
+    /// The services.
+    pub services: BTreeMap<Name, EffectiveService>,
+}
+
+/// How units are replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Strategy {
+    /// The way of replacing.
+    pub kind: StrategyKind,
+    /// How many units of each service are new after each batch; not falling, and the last covers all.
+    pub batches: Vec<ShareKind>,
+    /// How many units of a service may run above its number. Not 0 together with `max_unavailable` when rolling.
+    pub max_surge: u16,
+    /// How many units of a service may be missing.
+    pub max_unavailable: u16,
+    /// How many units may fail before the rollout has failed.
+    pub failure_limit: u16,
+    /// What is done then.
+    pub on_failure: FailurePolicy,
+}
+
+/// How long the rollout's own steps may take, in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Timings {
+    /// The longest time without any progress.
+    pub progress_deadline: Millis,
+    /// The longest that a unit gets to answer what it was asked, once it is out of traffic.
+    pub drain: Millis,
+    /// From telling a unit to stop until it is ended by force.
+    pub stop_grace: Millis,
+    /// How long each batch is watched.
+    pub bake: Millis,
+}
+
+/// The lock, in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Lease {
+    /// How long it lasts without being renewed.
+    pub ttl: Millis,
+    /// How often it is renewed; at most half of `ttl`.
+    pub heartbeat: Millis,
+}
+
+/// What must hold, besides the checks, before a rollout succeeds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Gates {
+    /// By the requests that new units get in the bake.
+    pub traffic: Option<Thresholds>,
+    /// By requests that Fairlead makes before they get traffic.
+    pub synthetic: Option<SyntheticGate>,
+    /// By tests against the deployed services at the end.
+    pub smoke: Option<SmokeGate>,
+}
+
+/// What a gate over requests tolerates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Thresholds {
+    /// The largest share of requests that may fail, from 0 to 1.
+    pub max_error_rate: f64,
+    /// The largest share of requests that may be slow, from 0 to 1.
+    pub max_slow_rate: f64,
+    /// What is slow, in milliseconds.
+    pub slow_above: Millis,
+    /// Fewer requests than this are no evidence.
+    pub min_requests: u32,
+}
+
+/// A gate by requests that Fairlead makes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SyntheticGate {
+    /// What is asked, by service: paths of HTTP GETs, never none.
+    pub paths: BTreeMap<Name, Vec<String>>,
+    /// How many requests each unit gets; at least `thresholds.min_requests`.
+    pub requests: u32,
+    /// What is tolerated.
+    pub thresholds: Thresholds,
+}
+
+/// A gate by tests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SmokeGate {
+    /// Program and arguments, no shell.
+    pub command: Vec<String>,
+    /// Variables of the command.
+    pub env: BTreeMap<String, String>,
+    /// The longest that it may take, in milliseconds.
+    pub timeout: Millis,
+}
+
+/// A service as it is in this environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct EffectiveService {
+    /// What a unit runs.
+    pub artifact: ArtifactSource,
+    /// Arguments after the executable.
+    pub args: Vec<String>,
+    /// How many units.
+    pub replicas: u16,
+    /// The stable port, which no other service of the environment has.
+    pub port: u16,
+    /// The address that the stable port is bound to.
+    pub host: IpAddr,
+    /// The variable that tells a unit its own port.
+    pub port_env: String,
+    /// The variable that tells a unit the address to listen on.
+    pub host_env: Option<String>,
+    /// Variables of the units. None has the name of any other variable that units are given.
+    pub env: BTreeMap<String, String>,
+    /// Config files by the name that they get.
+    pub files: BTreeMap<String, FileSection>,
+    /// Secrets by name.
+    pub secrets: BTreeMap<String, SecretRef>,
+    /// Whether units get secrets as variables instead of files.
+    pub secret_env: bool,
+    /// Limits of each unit.
+    pub limits: Limits,
+    /// How a unit is known to be healthy.
+    pub check: Check,
+    /// Services that are rolled out before this one.
+    pub depends_on: Vec<Name>,
+}

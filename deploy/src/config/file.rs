@@ -1,0 +1,243 @@
+//! `deploy/environments/NAME.toml` as it is written. The comments here are what editors show, and what the reference
+//! is made of.
+
+use super::defaults;
+use pipeline::{
+    config::{
+        file::{CheckTimings, FileSection},
+        scalar::{Address, ByteSize, EnvName, FileName, HttpPath, Share, Span},
+    },
+    name::Name,
+    secret::SecretRef,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One environment: where the project's services go, how they get there, and what must hold before they may stay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "deploy/environments/NAME.toml")]
+pub struct EnvironmentFile {
+    /// Version of this file's format; this version of Fairlead reads 1.
+    #[schemars(extend("const" = 1))]
+    pub version: u32,
+    /// Whether only a release of a clean tree may come here, by its manifest, planned first and confirmed.
+    #[serde(default)]
+    pub protected: bool,
+    /// Where the units stand, by name.
+    pub targets: BTreeMap<Name, TargetSection>,
+    /// How units are replaced.
+    #[serde(default)]
+    pub strategy: StrategySection,
+    /// How long everything may take.
+    #[serde(default)]
+    pub timings: TimingsSection,
+    /// The lock that keeps two rollouts of one environment apart.
+    #[serde(default)]
+    pub lease: LeaseSection,
+    /// What must hold, besides the checks of the units, before a rollout succeeds.
+    #[serde(default)]
+    pub gates: GatesSection,
+    /// What is different for services here, by service.
+    #[serde(default)]
+    pub services: BTreeMap<Name, ServiceOverride>,
+}
+
+/// A place where units stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TargetSection {
+    /// What it is.
+    pub kind: TargetKind,
+}
+
+/// What a target is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetKind {
+    /// This machine: units are processes below a supervisor.
+    Process,
+}
+
+/// How units are replaced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct StrategySection {
+    /// The way of replacing.
+    #[serde(rename = "type")]
+    pub kind: StrategyKind,
+    /// How many units of each service are new after each batch; does not fall, and the last covers all.
+    #[schemars(length(min = 1))]
+    pub batches: Vec<Share>,
+    /// How many units of a service may run above its number while they are replaced.
+    pub max_surge: u16,
+    /// How many units of a service may be missing while they are replaced.
+    pub max_unavailable: u16,
+    /// How many units may fail before the rollout has failed.
+    pub failure_limit: u16,
+    /// What is done when the rollout has failed.
+    pub on_failure: FailurePolicy,
+}
+
+/// The way of replacing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrategyKind {
+    /// Batch after batch, within the bounds of `max-surge` and `max-unavailable`.
+    Rolling,
+    /// All old units are stopped, then the new ones started: an interruption, for what cannot run twice.
+    Recreate,
+}
+
+/// What is done when a rollout has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailurePolicy {
+    /// Bring back what stood before.
+    RollBack,
+    /// Stop, leave all as it is, and ask a human.
+    Hold,
+}
+
+/// How long everything may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct TimingsSection {
+    /// From one probe of a unit to the next.
+    pub interval: Span,
+    /// The longest that one probe may take.
+    pub timeout: Span,
+    /// Passes in a row that make a unit healthy …
+    #[schemars(range(min = 1, max = 1000))]
+    pub healthy_passes: u32,
+    /// … over at least this long.
+    pub healthy_for: Span,
+    /// From a unit's start until it must be healthy.
+    pub healthy_deadline: Span,
+    /// Failures in a row that make a healthy unit unhealthy.
+    #[schemars(range(min = 1, max = 1000))]
+    pub unhealthy_failures: u32,
+    /// The longest time without any progress of the rollout.
+    pub progress_deadline: Span,
+    /// The longest that a unit gets to answer what it was asked, once it is out of traffic.
+    pub drain: Span,
+    /// From telling a unit to stop until it is ended by force.
+    pub stop_grace: Span,
+    /// How long each batch is watched before the next one begins, and the last before the rollout succeeds.
+    pub bake: Span,
+    /// Errors in a row of a probe itself (not of the service) after which there is no evidence.
+    #[schemars(range(min = 1, max = 1000))]
+    pub provider_error_limit: u32,
+}
+
+/// The lock that keeps two rollouts of one environment apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LeaseSection {
+    /// How long it lasts without being renewed.
+    pub ttl: Span,
+    /// How often it is renewed.
+    pub heartbeat: Span,
+}
+
+/// What must hold, besides the checks of the units, before a rollout succeeds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct GatesSection {
+    /// Judge new units by the requests that they get in the bake.
+    pub traffic: Option<TrafficSection>,
+    /// Judge new units by requests that Fairlead makes before they get traffic.
+    pub synthetic: Option<SyntheticSection>,
+    /// Run tests against the deployed services at the end.
+    pub smoke: Option<SmokeSection>,
+}
+
+/// Judge new units by the requests that they get in the bake.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct TrafficSection {
+    /// The largest share of requests that may fail.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_error_rate: f64,
+    /// The largest share of requests that may be slow.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_slow_rate: f64,
+    /// What is slow.
+    pub slow_above: Span,
+    /// Fewer requests than this are no evidence: the rollout is held.
+    #[schemars(range(min = 1))]
+    pub min_requests: u32,
+}
+
+/// Judge new units by requests that Fairlead makes before they get traffic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SyntheticSection {
+    /// What is asked, by service: paths of HTTP GETs, one after the other, round and round. Services that are not named
+    /// are not judged.
+    pub paths: BTreeMap<Name, Vec<HttpPath>>,
+    /// How many requests each unit gets.
+    #[serde(default = "defaults::synthetic_requests")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub requests: u32,
+    /// The largest share of requests that may fail.
+    #[serde(default = "SyntheticSection::max_error_rate")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_error_rate: f64,
+    /// The largest share of requests that may be slow.
+    #[serde(default = "SyntheticSection::max_slow_rate")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_slow_rate: f64,
+    /// What is slow.
+    #[serde(default = "SyntheticSection::slow_above")]
+    pub slow_above: Span,
+    /// Fewer answers than this are no evidence: the rollout is held.
+    #[serde(default = "SyntheticSection::min_requests")]
+    #[schemars(range(min = 1))]
+    pub min_requests: u32,
+}
+
+/// Run tests against the deployed services at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SmokeSection {
+    /// Program and arguments, no shell; run in the project's root.
+    #[schemars(length(min = 1))]
+    pub command: Vec<String>,
+    /// Variables of the command.
+    #[serde(default)]
+    pub env: BTreeMap<EnvName, String>,
+    /// The longest that it may take.
+    #[serde(default = "SmokeSection::timeout")]
+    pub timeout: Span,
+}
+
+/// What is different for a service in this environment. What is left out is as the project file has it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ServiceOverride {
+    /// How many units.
+    #[schemars(range(min = 1, max = 1000))]
+    pub replicas: Option<u16>,
+    /// The stable port.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// The address that the stable port is bound to.
+    pub host: Option<Address>,
+    /// Arguments after the executable, instead of the project's.
+    pub args: Option<Vec<String>>,
+    /// Variables of the units, added to the project's.
+    pub env: BTreeMap<EnvName, String>,
+    /// Secrets, added to the project's.
+    pub secrets: BTreeMap<EnvName, SecretRef>,
+    /// Config files, added to the project's.
+    pub files: BTreeMap<FileName, FileSection>,
+    /// Memory that a unit may use; it is ended above that.
+    pub memory_max: Option<ByteSize>,
+    /// Files and connections that a unit may have open.
+    #[schemars(range(min = 16))]
+    pub open_files_max: Option<u64>,
+    /// Timings of the service's check.
+    pub timings: CheckTimings,
+}

@@ -1,0 +1,263 @@
+//! The third part of a decision: one service is brought one step nearer to a goal. Forward and back are the same
+//! function; only the goal differs, and that the way back has no batches, no bake and no synthetic requests.
+
+use super::{Reason, Turn, fleet::Fleet};
+use crate::{
+    model::UnitId,
+    plan::{ServicePlan, Side},
+    state::Step,
+    strategy::Allowed,
+    verdict::{self, Verdict},
+};
+
+impl Turn<'_> {
+    /// Brings a service one step nearer to its goal.
+    pub(super) fn converge(&mut self, service: &ServicePlan, goal: Option<&Side>, back: bool) {
+        self.watch_goal(service, goal, back);
+        if self.is_back() != back || self.state.outcome().is_some() {
+            return;
+        }
+        let allowed =
+            |turn: &Self, fleet: &Fleet| service.strategy.allowed(turn.counts(service, fleet, back));
+        let fleet = self.fleet(service, goal);
+        let allowed_now = allowed(self, &fleet);
+        self.take_away_broken(&fleet, back);
+        self.take_away_others(service, fleet, allowed_now);
+        let fleet = self.fleet(service, goal);
+        let allowed_now = allowed(self, &fleet);
+        self.begin_units(service, &fleet, allowed_now);
+        self.close_batch(service, &fleet, allowed_now, back);
+    }
+
+    /// Judges every unit of the goal by its evidence.
+    pub(super) fn watch_goal(&mut self, service: &ServicePlan, goal: Option<&Side>, back: bool) {
+        for unit in service.units_of(goal) {
+            let step = self.step_of(&unit);
+            let idle = !self.has_flight(&unit) && !self.seen.unreachable.contains(&unit.target);
+            match step {
+                Step::Waiting if idle => self.watch_starting(service, &unit, back),
+                Step::Serving if idle => self.watch_serving(service, &unit, back),
+                _ => {}
+            }
+        }
+    }
+
+    fn watch_starting(&mut self, service: &ServicePlan, unit: &UnitId, back: bool) {
+        let since = self.track(unit).map_or(0, |track| track.since);
+        let (Some((facts, health)), Some(check)) = (self.seen.units.get(unit), service.check_of(unit)) else {
+            return;
+        };
+        match verdict::starting(check, facts, health, since, self.now()) {
+            Verdict::Pending(_) => {}
+            Verdict::Pass => {
+                let passes = health.passes;
+                self.note(Reason::Healthy { unit: unit.clone(), passes });
+                let judged = self.plan.policy.synthetic.is_some() && service.synthetic.is_some() && !back;
+                self.move_to(unit, if judged { Step::Judging } else { Step::Admitting });
+            }
+            Verdict::Fail(reason, message) => self.unit_failed(unit, reason, message),
+            Verdict::Inconclusive(reason, message) => {
+                let failure = self.failure(reason, Some(unit), message);
+                self.rollout_failed(failure, true);
+            }
+        }
+    }
+
+    fn watch_serving(&mut self, service: &ServicePlan, unit: &UnitId, back: bool) {
+        let (Some((facts, health)), Some(check)) = (self.seen.units.get(unit), service.check_of(unit)) else {
+            return;
+        };
+        match verdict::serving(check, health, self.now()) {
+            Verdict::Fail(reason, message) => return self.unit_failed(unit, reason, message),
+            Verdict::Inconclusive(reason, message) => {
+                let failure = self.failure(reason, Some(unit), message);
+                return self.rollout_failed(failure, true);
+            }
+            Verdict::Pass | Verdict::Pending(_) => {}
+        }
+        if let (Some(limits), false) = (&self.plan.policy.traffic, back) {
+            let traffic = &facts.traffic;
+            let slow = traffic.slower_than(limits.slow_above);
+            if let Verdict::Fail(reason, message) =
+                verdict::rates(limits, traffic.requests, traffic.errors, slow)
+            {
+                self.unit_failed(unit, reason, message);
+            }
+        }
+    }
+
+    /// Broken units go, to be started again if they are wanted: out of traffic first, unless they have ended anyway.
+    /// One that still answers stays while nothing else does.
+    fn take_away_broken(&mut self, fleet: &Fleet, back: bool) {
+        for unit in fleet.goal.iter().chain(&fleet.others) {
+            match self.step_of(unit) {
+                _ if self.has_flight(unit) => continue,
+                Step::Broken(_) => {}
+                // What was being taken away when the rollout turned round is wanted again: it still runs, so it need
+                // only be healthy to get its traffic back.
+                Step::Drained if back && self.is_goal(unit) && !self.has_exited(unit) => {
+                    self.move_to(unit, Step::Waiting);
+                    continue;
+                }
+                Step::Draining if back && self.is_goal(unit) && !self.has_exited(unit) => {
+                    let in_traffic = self.facts(unit).is_some_and(|facts| facts.weight > 0);
+                    self.move_to(unit, if in_traffic { Step::Serving } else { Step::Waiting });
+                    continue;
+                }
+                Step::Drained => {
+                    self.move_to(unit, Step::Stopping);
+                    continue;
+                }
+                _ => continue,
+            }
+            let in_traffic = self.facts(unit).is_some_and(|facts| facts.weight > 0);
+            if !in_traffic || self.has_exited(unit) {
+                self.move_to(unit, Step::Stopping);
+            } else if back || !fleet.available.is_empty() {
+                self.move_to(unit, Step::Draining);
+            }
+        }
+    }
+
+    /// Units that are not of the goal go as the strategy and the bounds allow.
+    fn take_away_others(&mut self, service: &ServicePlan, mut fleet: Fleet, allowed: Allowed) {
+        let min = service.available_min();
+        let told = |step: Step| matches!(step, Step::Draining | Step::Drained | Step::Stopping | Step::Gone);
+        let mut taken_away = fleet.others.iter().filter(|unit| told(self.step_of(unit))).count() as u32;
+        for unit in self.in_order_of_leaving(&fleet) {
+            match self.step_of(&unit) {
+                _ if self.has_flight(&unit) => {}
+                Step::Starting => self.move_to(&unit, Step::Gone),
+                Step::Waiting | Step::Judging => self.move_to(&unit, Step::Stopping),
+                Step::Admitting => self.move_to(&unit, Step::Draining),
+                Step::Serving
+                    if taken_away < allowed.taken_away
+                        && self.is_known(&unit)
+                        && fleet.may_lose(&unit, min) =>
+                {
+                    taken_away += 1;
+                    fleet.available.remove(&unit);
+                    self.move_to(&unit, Step::Draining);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Units that do not answer go first, then those whose place has been taken, then the rest, each by slot.
+    fn in_order_of_leaving(&self, fleet: &Fleet) -> Vec<UnitId> {
+        let taken = |unit: &UnitId| {
+            let same_place = |new: &&UnitId| new.slot == unit.slot && new.target == unit.target;
+            fleet.goal.iter().find(same_place).is_some_and(|new| self.step_of(new) == Step::Serving)
+        };
+        let mut others = fleet.others.clone();
+        others.sort_by_key(|unit| {
+            (fleet.available.contains(unit), !taken(unit), unit.slot, unit.target.clone())
+        });
+        others
+    }
+
+    /// Units of the goal are begun as the strategy and the bounds allow, empty places first.
+    fn begin_units(&mut self, service: &ServicePlan, fleet: &Fleet, allowed: Allowed) {
+        if self.state.interrupted {
+            return;
+        }
+        let begun = fleet.goal.iter().filter(|unit| self.step_of(unit) != Step::Gone).count() as u32;
+        let by_strategy = allowed.begun.saturating_sub(begun);
+        let by_bounds = service.running_max().saturating_sub(fleet.running);
+        let room = by_strategy.min(by_bounds) as usize;
+        let is_same_place = |old: &UnitId, unit: &UnitId| old.slot == unit.slot && old.target == unit.target;
+        let is_held = |unit: &UnitId| fleet.available.iter().any(|old| is_same_place(old, unit));
+        let mut absent: Vec<&UnitId> =
+            fleet.goal.iter().filter(|unit| self.step_of(unit) == Step::Gone).collect();
+        absent.sort_by_key(|unit| is_held(unit));
+        for unit in absent.into_iter().take(room) {
+            self.move_to(unit, Step::Starting);
+        }
+    }
+
+    /// A batch whose units all serve is under watch for the bake, and then makes room for the next.
+    fn close_batch(&mut self, service: &ServicePlan, fleet: &Fleet, allowed: Allowed, back: bool) {
+        let counts = self.counts(service, fleet, back);
+        let desired = counts.desired;
+        let serving = fleet.goal.iter().filter(|unit| fleet.available.contains(*unit)).count() as u32;
+        let complete = serving >= allowed.begun.min(desired) && serving == counts.serving;
+        let batches = service.strategy.batches(desired);
+        let last = back || counts.batch + 1 >= batches;
+        let Some(state) = self.state.services.get_mut(&service.service) else { return };
+        if state.done {
+            return;
+        }
+        let waits_for_room = desired > 0 && allowed.begun == 0;
+        if !complete || waits_for_room {
+            state.baking_since = None;
+            return;
+        }
+        let bake = if back || desired == 0 { 0 } else { service.bake };
+        let begins = state.baking_since.is_none();
+        let since = *state.baking_since.get_or_insert(self.seen.now);
+        if begins && bake > 0 {
+            self.state.progress_at = since;
+            self.note(Reason::BakeBegan { service: service.service.clone(), bake });
+        }
+        if self.seen.now.saturating_sub(since) < bake || !self.baked(service, fleet, back) {
+            return;
+        }
+        if !last {
+            self.next_batch(service, counts.batch + 1, batches);
+        } else if counts.others == 0 && serving >= desired {
+            self.state.progress_at = self.seen.now;
+            if let Some(state) = self.state.services.get_mut(&service.service) {
+                state.done = true;
+            }
+            self.note(Reason::ServiceDone { service: service.service.clone() });
+        }
+    }
+
+    fn next_batch(&mut self, service: &ServicePlan, batch: usize, batches: usize) {
+        let now = self.now();
+        self.state.progress_at = now;
+        if let Some(state) = self.state.services.get_mut(&service.service) {
+            state.batch = batch;
+            state.baking_since = None;
+        }
+        let name = service.service.clone();
+        self.note(Reason::BatchBegan { service: name, batch: batch + 1, batches });
+        let goal = service.to.as_ref();
+        let fleet = self.fleet(service, goal);
+        let allowed = service.strategy.allowed(self.counts(service, &fleet, false));
+        self.begin_units(service, &fleet, allowed);
+    }
+
+    /// Whether the evidence at the end of a bake is good and fresh. Too little traffic to judge by holds the rollout.
+    fn baked(&mut self, service: &ServicePlan, fleet: &Fleet, back: bool) -> bool {
+        let now = self.now();
+        let mut undecided = None;
+        for unit in &fleet.goal {
+            if self.step_of(unit) != Step::Serving {
+                continue;
+            }
+            let (Some((facts, health)), Some(check)) = (self.seen.units.get(unit), service.check_of(unit))
+            else {
+                return false;
+            };
+            if verdict::serving(check, health, now) != Verdict::Pass {
+                return false;
+            }
+            let (Some(limits), false) = (&self.plan.policy.traffic, back) else { continue };
+            let slow = facts.traffic.slower_than(limits.slow_above);
+            let verdict = verdict::rates(limits, facts.traffic.requests, facts.traffic.errors, slow);
+            if let Verdict::Inconclusive(reason, message) = verdict {
+                undecided =
+                    Some(self.failure(reason, Some(unit), format!("at the end of the bake: {message}")));
+            }
+        }
+        match undecided {
+            Some(failure) => {
+                self.rollout_failed(failure, true);
+                false
+            }
+            None => true,
+        }
+    }
+}

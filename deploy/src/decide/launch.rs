@@ -1,0 +1,149 @@
+//! The last part of a decision: what is to be done now is numbered and handed out; the rest is told as waiting.
+
+use super::{Subject, Turn, Waiting};
+use crate::{
+    model::{Action, Intent, IntentId, UnitId},
+    state::{Flight, Phase, Step, Track},
+    verdict::{self, Verdict, seconds},
+};
+
+/// The weight of a unit that takes its full share. A hundred, so that a share can be given in per cent.
+const FULL_WEIGHT: u16 = 100;
+
+impl Turn<'_> {
+    pub(super) fn launch(&mut self) {
+        if self.state.interrupted || self.leave.is_some() || self.state.outcome().is_some() {
+            return;
+        }
+        let tracks = self.state.services.values().flat_map(|service| &service.units);
+        let due: Vec<Action> = tracks
+            .filter(|(unit, track)| track.not_before <= self.seen.now && !self.has_flight(unit))
+            .filter_map(|(unit, track)| self.action_for(unit, track))
+            .collect();
+        for action in due {
+            self.ask_for(action);
+        }
+        let errands: Vec<Action> = self
+            .state
+            .errands
+            .iter()
+            .filter(|errand| {
+                !errand.done && errand.not_before <= self.seen.now && self.is_current(&errand.action)
+            })
+            .map(|errand| errand.action.clone())
+            .collect();
+        for action in errands {
+            if !self.state.flights.values().any(|flight| flight.intent.action == action) {
+                self.ask_for(action);
+            }
+        }
+    }
+
+    fn ask_for(&mut self, action: Action) {
+        let id = IntentId(self.state.next_intent);
+        self.state.next_intent += 1;
+        let intent = Intent { id, action };
+        self.state.flights.insert(id, Flight { intent: intent.clone(), since: self.seen.now });
+        self.intents.push(intent);
+    }
+
+    fn action_for(&self, unit: &UnitId, track: &Track) -> Option<Action> {
+        let service = self.service(&unit.service)?;
+        let unit = unit.clone();
+        let moves_units = matches!(self.state.phase, Phase::Forward | Phase::Back { .. });
+        match track.step {
+            Step::Draining if moves_units || matches!(self.state.phase, Phase::Collecting { .. }) => {
+                self.drain_keeps_bound(&unit).then_some(Action::Drain { unit, deadline: service.drain })
+            }
+            _ if !moves_units => None,
+            Step::Starting => Some(Action::Start { unit }),
+            Step::Judging => Some(Action::Judge { unit }),
+            Step::Admitting => Some(Action::Admit { unit, weight: FULL_WEIGHT }),
+            Step::Stopping => Some(Action::Stop { unit, grace: service.stop_grace }),
+            Step::Waiting | Step::Serving | Step::Draining | Step::Drained | Step::Gone | Step::Broken(_) => {
+                None
+            }
+        }
+    }
+
+    /// Whether a unit may still be drained: what was allowed when it was decided may no longer be when it is asked for
+    /// again, after a failed attempt or by another executor.
+    fn drain_keeps_bound(&self, unit: &UnitId) -> bool {
+        let Some(service) = self.service(&unit.service) else { return false };
+        let failed = || self.state.failures.iter().any(|failure| failure.unit.as_ref() == Some(unit));
+        let goal = if self.is_back() { &service.from } else { &service.to };
+        !self.is_available(service, unit)
+            || failed()
+            || self.fleet(service, goal.as_ref()).available.len() as u32 >= service.available_min()
+    }
+
+    /// Whether an errand belongs to the phase that the rollout is in.
+    fn is_current(&self, action: &Action) -> bool {
+        match (action, &self.state.phase) {
+            (Action::Prepare { service, bundle, .. }, Phase::Back { .. }) => {
+                let from = self.service(service).and_then(|service| service.from.as_ref());
+                from.is_some_and(|from| from.bundle == *bundle)
+            }
+            (Action::Prepare { .. }, Phase::Preparing)
+            | (Action::Verify { .. }, Phase::Verifying)
+            | (Action::Collect, Phase::Collecting { .. })
+            | (Action::Commit { .. }, Phase::Settling { .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// What is waited for, for people.
+    pub(super) fn waiting(&self) -> Vec<Waiting> {
+        let mut waiting = Vec::new();
+        for (name, service) in &self.state.services {
+            for (unit, track) in &service.units {
+                if let Some((for_what, until)) = self.waits_for(unit, track) {
+                    waiting.push(Waiting { subject: Subject::Unit(unit.clone()), for_what, until });
+                }
+            }
+            if let (Some(since), Some(plan), false) = (service.baking_since, self.service(name), service.done)
+            {
+                let until = since + plan.bake;
+                if until > self.seen.now {
+                    let for_what = format!("the bake, {} more", seconds(until - self.seen.now));
+                    waiting.push(Waiting {
+                        subject: Subject::Service(name.clone()),
+                        for_what,
+                        until: Some(until),
+                    });
+                }
+            }
+        }
+        for flight in self.state.flights.values() {
+            if flight.intent.action.unit().is_none() {
+                let for_what = flight.intent.action.verb().to_owned();
+                waiting.push(Waiting { subject: Subject::Rollout, for_what, until: None });
+            }
+        }
+        waiting
+    }
+
+    fn waits_for(&self, unit: &UnitId, track: &Track) -> Option<(String, Option<u64>)> {
+        let service = self.service(&unit.service)?;
+        match track.step {
+            Step::Waiting => {
+                let (facts, health) = self.seen.units.get(unit)?;
+                let check = service.check_of(unit)?;
+                let deadline = track.since + check.healthy_deadline;
+                match verdict::starting(check, facts, health, track.since, self.seen.now) {
+                    Verdict::Pending(what) => Some((format!("healthy: {what}"), Some(deadline))),
+                    _ => None,
+                }
+            }
+            Step::Draining => {
+                let in_flight = self.facts(unit).map_or(0, |facts| facts.in_flight);
+                Some((format!("drained: {in_flight} in flight"), Some(track.since + service.drain)))
+            }
+            Step::Stopping => Some(("stopped".to_owned(), Some(track.since + service.stop_grace))),
+            Step::Starting => Some(("started".to_owned(), None)),
+            Step::Judging => Some(("the synthetic requests".to_owned(), None)),
+            Step::Admitting => Some(("admitted to traffic".to_owned(), None)),
+            Step::Serving | Step::Drained | Step::Gone | Step::Broken(_) => None,
+        }
+    }
+}

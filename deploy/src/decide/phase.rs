@@ -1,0 +1,346 @@
+//! The second part of a decision: the phase moves when what it waits for is there, and failures change its course.
+
+use super::{Reason, Turn};
+use crate::{
+    model::{Action, UnitId},
+    plan::{OnFailure, ServicePlan, Side},
+    reason::ReasonCode,
+    state::{Failure, Outcome, Phase, Step},
+};
+use pipeline::name::Name;
+use std::collections::BTreeMap;
+
+/// Times that a unit of the previous bundle is started again on the way back before it is given up. Three: once may be
+/// a lost race for a port or for memory, twice a slow neighbour.
+const BACK_ATTEMPTS: usize = 3;
+
+impl Turn<'_> {
+    /// Moves the phase as far as it goes at this moment.
+    pub(super) fn advance(&mut self) {
+        self.check_progress();
+        // Each phase is entered at most once in one decision, so this ends.
+        loop {
+            let before = self.state.phase.clone();
+            match before.clone() {
+                Phase::Preparing => self.preparing(),
+                Phase::Forward => self.forward(),
+                Phase::Verifying => self.verifying(),
+                Phase::Collecting { cause, hold } => self.collecting(cause, hold),
+                Phase::Back { cause } => self.back(cause),
+                Phase::Settling { outcome } => self.settling(outcome),
+                Phase::Finished(_) => {}
+            }
+            if self.state.phase == before {
+                return;
+            }
+        }
+    }
+
+    /// Enters a phase.
+    pub(super) fn enter(&mut self, phase: Phase) {
+        if self.state.phase == phase {
+            return;
+        }
+        self.note(Reason::PhaseBegan { phase: phase.word().to_owned() });
+        if matches!(phase, Phase::Back { .. }) {
+            for service in self.state.services.values_mut() {
+                service.batch = 0;
+                service.baking_since = None;
+                service.done = false;
+            }
+        }
+        self.state.progress_at = self.now();
+        self.state.phase = phase;
+    }
+
+    fn preparing(&mut self) {
+        let wanted =
+            self.plan.services.iter().flat_map(|service| prepare(service, service.to.as_ref())).collect();
+        if self.all_done(wanted) {
+            self.enter(Phase::Forward);
+        }
+    }
+
+    fn forward(&mut self) {
+        let plan = self.plan;
+        for service in &plan.services {
+            let ready = service.depends_on.iter().all(|name| self.is_done(name));
+            if ready {
+                self.converge(service, service.to.as_ref(), false);
+            }
+            if self.state.phase != Phase::Forward {
+                return;
+            }
+        }
+        if plan.services.iter().all(|service| self.is_settled(service, service.to.as_ref())) {
+            let next = if plan.policy.smoke.is_some() {
+                Phase::Verifying
+            } else {
+                Phase::Settling { outcome: Outcome::Succeeded }
+            };
+            self.enter(next);
+        }
+    }
+
+    fn verifying(&mut self) {
+        let plan = self.plan;
+        for service in &plan.services {
+            self.watch_goal(service, service.to.as_ref(), false);
+            if self.state.phase != Phase::Verifying {
+                return;
+            }
+            let goal = service.units_of(service.to.as_ref());
+            if goal.iter().any(|unit| self.step_of(unit) != Step::Serving) {
+                // A failure that the budget allows: the unit is replaced before the gates count.
+                return self.enter(Phase::Forward);
+            }
+        }
+        let services = plan.services.iter().filter(|service| service.to.is_some());
+        let wanted =
+            services.map(|service| Action::Verify { service: service.service.clone() }).take(1).collect();
+        if self.all_done(wanted) {
+            self.enter(Phase::Settling { outcome: Outcome::Succeeded });
+        }
+    }
+
+    fn collecting(&mut self, cause: Failure, hold: bool) {
+        self.shield_users();
+        if self.all_done(vec![Action::Collect]) && self.no_flights() {
+            let next = if hold {
+                Phase::Finished(Outcome::Held { cause, back: false })
+            } else {
+                Phase::Back { cause }
+            };
+            self.enter(next);
+        }
+    }
+
+    fn back(&mut self, cause: Failure) {
+        let plan = self.plan;
+        // A stable port that has moved is moved back before anything else.
+        let moved = plan.services.iter().filter(|service| match (&service.from, &service.to) {
+            (Some(from), Some(to)) => (from.host, from.port) != (to.host, to.port),
+            _ => false,
+        });
+        let wanted = moved.flat_map(|service| prepare(service, service.from.as_ref())).collect();
+        if !self.all_done(wanted) {
+            return;
+        }
+        for service in plan.services.iter().rev() {
+            let dependents = plan.services.iter().filter(|other| other.depends_on.contains(&service.service));
+            let ready = dependents.into_iter().all(|other| self.is_done(&other.service));
+            if ready {
+                self.converge(service, service.from.as_ref(), true);
+            }
+            if !matches!(self.state.phase, Phase::Back { .. }) {
+                return;
+            }
+        }
+        if plan.services.iter().all(|service| self.is_settled(service, service.from.as_ref()))
+            && self.no_flights()
+        {
+            let outcome = if self.has_begun() || cause.reason == ReasonCode::Cancelled {
+                Outcome::RolledBack { cause }
+            } else {
+                Outcome::Refused { cause }
+            };
+            self.enter(Phase::Settling { outcome });
+        }
+    }
+
+    /// Whether anything that runs can have been changed: nothing is before every bundle is where it is needed.
+    fn has_begun(&self) -> bool {
+        let wanted = self.plan.services.iter().flat_map(|service| prepare(service, service.to.as_ref()));
+        wanted
+            .into_iter()
+            .all(|action| self.state.errands.iter().any(|errand| errand.done && errand.action == action))
+    }
+
+    fn settling(&mut self, outcome: Outcome) {
+        let back = self.state.is_back();
+        let mut targets: BTreeMap<&Name, BTreeMap<Name, _>> = BTreeMap::new();
+        for service in &self.plan.services {
+            let side = if back { &service.from } else { &service.to };
+            for target in &service.targets {
+                let entry = side.as_ref().map(|side| side.bundle);
+                targets.entry(target).or_default().insert(service.service.clone(), entry);
+            }
+        }
+        let commits = targets.into_iter().map(|(target, services)| {
+            let target = target.clone();
+            Action::Commit { target, services }
+        });
+        let wanted = commits.collect();
+        if self.all_done(wanted) && self.no_flights() {
+            self.enter(Phase::Finished(outcome));
+        }
+    }
+
+    /// Asks for these actions, and says whether all are done.
+    fn all_done(&mut self, actions: Vec<Action>) -> bool {
+        let mut all = true;
+        for action in actions {
+            all &= self.errand(&action).done;
+        }
+        all
+    }
+
+    fn no_flights(&self) -> bool {
+        self.state.flights.is_empty()
+    }
+
+    fn is_done(&self, service: &Name) -> bool {
+        self.state.services.get(service).is_none_or(|state| state.done)
+    }
+
+    /// Whether a service is where it should be, and still is.
+    fn is_settled(&self, service: &ServicePlan, goal: Option<&Side>) -> bool {
+        let goal = service.units_of(goal);
+        self.is_done(&service.service) && goal.iter().all(|unit| self.step_of(unit) == Step::Serving)
+    }
+
+    /// While evidence is collected nothing is undone, but a broken unit is taken out of traffic at once if another one
+    /// can take over: it keeps its process, so its evidence stays.
+    fn shield_users(&mut self) {
+        let plan = self.plan;
+        for service in &plan.services {
+            let fleet = self.fleet(service, service.to.as_ref());
+            let broken = fleet.goal.iter().filter(|unit| matches!(self.step_of(unit), Step::Broken(_)));
+            let in_traffic = |unit: &&UnitId| self.facts(unit).is_some_and(|facts| facts.weight > 0);
+            let runs = |unit: &&UnitId| !self.has_exited(unit) && !self.has_flight(unit);
+            let broken: Vec<UnitId> = broken.filter(in_traffic).filter(runs).cloned().collect();
+            if !fleet.available.is_empty() {
+                for unit in broken {
+                    self.move_to(&unit, Step::Draining);
+                }
+            }
+        }
+    }
+
+    /// A unit of the goal failed.
+    pub(super) fn unit_failed(&mut self, unit: &UnitId, reason: ReasonCode, message: String) {
+        let failure = self.failure(reason, Some(unit), message);
+        self.move_to(unit, Step::Broken(reason));
+        match &self.state.phase {
+            Phase::Back { cause } => {
+                let cause = cause.clone();
+                self.failed_on_the_way_back(unit.clone(), cause, failure);
+            }
+            Phase::Preparing | Phase::Forward | Phase::Verifying => self.count_failure(failure),
+            Phase::Collecting { .. } | Phase::Settling { .. } | Phase::Finished(_) => {
+                self.note(Reason::Failed(failure.clone()));
+                self.state.failures.push(failure);
+            }
+        }
+    }
+
+    /// Counts a unit's failure against the budget, which is exceeded by the first failure above the limit.
+    fn count_failure(&mut self, failure: Failure) {
+        let limit = self.plan.policy.failure_limit;
+        self.note(Reason::Failed(failure.clone()));
+        self.state.failures.push(failure.clone());
+        let failures = self.state.failures.len() as u32;
+        if failures > limit {
+            let hold = self.plan.policy.on_failure == OnFailure::Hold;
+            self.enter(Phase::Collecting { cause: failure, hold });
+        } else {
+            self.note(Reason::Tolerated { failures, limit });
+        }
+    }
+
+    fn failed_on_the_way_back(&mut self, unit: UnitId, cause: Failure, failure: Failure) {
+        self.note(Reason::Failed(failure.clone()));
+        self.state.failures.push(failure.clone());
+        let since_back = |earlier: &&Failure| earlier.unit.as_ref() == Some(&unit);
+        if self.state.failures.iter().filter(since_back).count() >= BACK_ATTEMPTS {
+            self.give_up_rollback(cause, failure);
+        }
+    }
+
+    /// The previous bundle does not come back. Where the new units still serve, that is held: taking them away would
+    /// lose the only healthy copy.
+    fn give_up_rollback(&mut self, cause: Failure, failure: Failure) {
+        let served = self.plan.services.iter().all(|service| {
+            let fleet = self.fleet(service, service.from.as_ref());
+            service.from.is_none() || fleet.available.len() as u32 >= service.available_min().max(1)
+        });
+        let outcome = if served {
+            let reason = ReasonCode::OnlyHealthyCopy;
+            let message = format!(
+                "partly rolled back: the previous bundle does not become healthy ({}: {}), and what serves now was kept; the rollout had failed with {}: {}",
+                failure.reason, failure.message, cause.reason, cause.message
+            );
+            Outcome::Held { cause: Failure { reason, message, ..failure }, back: true }
+        } else {
+            Outcome::RollbackFailed { cause, failure: Box::new(failure) }
+        };
+        self.enter(Phase::Finished(outcome));
+    }
+
+    /// The rollout as a whole failed, whatever its budget: a gate, an action, a missing verdict (`inconclusive`).
+    pub(super) fn rollout_failed(&mut self, failure: Failure, inconclusive: bool) {
+        let hold = inconclusive || self.plan.policy.on_failure == OnFailure::Hold;
+        self.note(Reason::Failed(failure.clone()));
+        self.state.failures.push(failure.clone());
+        match &self.state.phase {
+            Phase::Preparing | Phase::Forward | Phase::Verifying => {
+                self.enter(Phase::Collecting { cause: failure, hold });
+            }
+            Phase::Back { cause } if inconclusive => {
+                let reason = failure.reason;
+                let message = format!(
+                    "the way back could not be judged: {}; the rollout had failed with {}: {}",
+                    failure.message, cause.reason, cause.message
+                );
+                let cause = Failure { reason, message, ..failure };
+                self.enter(Phase::Finished(Outcome::Held { cause, back: true }));
+            }
+            Phase::Settling { .. } if inconclusive => {
+                self.enter(Phase::Finished(Outcome::Held { cause: failure, back: false }))
+            }
+            Phase::Back { .. } | Phase::Collecting { .. } | Phase::Settling { .. } | Phase::Finished(_) => {}
+        }
+    }
+
+    /// Nothing has moved for too long: whatever is waited for will not come.
+    fn check_progress(&mut self) {
+        let idle = self.now().saturating_sub(self.state.progress_at);
+        // What is under way has a deadline of its own, which for a gate may be longer.
+        if idle < self.plan.policy.progress_deadline || self.state.interrupted || !self.no_flights() {
+            return;
+        }
+        let waits: Vec<String> = self.waiting().into_iter().map(|waiting| waiting.for_what).collect();
+        let idle = crate::verdict::seconds(idle);
+        let text = format!("nothing moved for {idle}; waited for: {}", waits.join("; "));
+        let failure = self.failure(ReasonCode::NoProgress, None, text);
+        match self.state.phase.clone() {
+            Phase::Back { cause } => self.give_up_rollback(cause, failure),
+            Phase::Collecting { cause, hold } => {
+                let next = if hold {
+                    Phase::Finished(Outcome::Held { cause, back: false })
+                } else {
+                    Phase::Back { cause }
+                };
+                self.enter(next);
+            }
+            Phase::Settling { outcome } => {
+                let back = !matches!(outcome, Outcome::Succeeded);
+                self.enter(Phase::Finished(Outcome::Held { cause: failure, back }));
+            }
+            _ => self.rollout_failed(failure, false),
+        }
+    }
+}
+
+/// The errands that bring a side's bundle to every target.
+fn prepare(service: &ServicePlan, side: Option<&Side>) -> Vec<Action> {
+    let bring = |side: &Side| {
+        let action = |target: &Name| Action::Prepare {
+            target: target.clone(),
+            service: service.service.clone(),
+            bundle: side.bundle,
+        };
+        service.targets.iter().map(action).collect()
+    };
+    side.map(bring).unwrap_or_default()
+}

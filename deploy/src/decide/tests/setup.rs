@@ -1,0 +1,127 @@
+//! Plans for tests, made from a few words.
+
+use crate::{
+    bundle::BundleHash,
+    check::{Check, Probe, SmokeGate, SyntheticGate},
+    plan::{OnFailure, Plan, PlanKind, Policy, RateLimits, ServicePlan, Side},
+    strategy::{BatchSize, Rolling, Strategy},
+};
+use pipeline::digest::Digest;
+use std::{collections::BTreeMap, net::IpAddr};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    pub(crate) services: Vec<&'static str>,
+    pub(crate) targets: Vec<&'static str>,
+    pub(crate) replicas: u16,
+    pub(crate) from: Option<(&'static str, u16)>,
+    pub(crate) strategy: Strategy,
+    pub(crate) failure_limit: u32,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) bake: u64,
+    pub(crate) synthetic: bool,
+    pub(crate) traffic: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            services: vec!["api"],
+            targets: vec!["local"],
+            replicas: 3,
+            from: Some(("old", 3)),
+            strategy: rolling(1, 0),
+            failure_limit: 0,
+            on_failure: OnFailure::RollBack,
+            bake: 500,
+            synthetic: false,
+            traffic: false,
+        }
+    }
+}
+
+pub(crate) fn rolling(max_surge: u32, max_unavailable: u32) -> Strategy {
+    let batches = vec![BatchSize::Count(1), BatchSize::Percent(25), BatchSize::Percent(100)];
+    Strategy::Rolling(Rolling { batches, max_surge, max_unavailable })
+}
+
+pub(crate) fn bundle(word: &str) -> BundleHash {
+    BundleHash::new(Digest::of_bytes(word))
+}
+
+pub(crate) fn check() -> Check {
+    Check {
+        probe: Probe::Tcp,
+        identity: None,
+        interval: 200,
+        timeout: 200,
+        healthy_passes: 3,
+        healthy_for: 500,
+        healthy_deadline: 5_000,
+        unhealthy_failures: 2,
+        provider_error_limit: 4,
+    }
+}
+
+pub(crate) fn plan_of(shape: &Shape) -> Plan {
+    let limits = RateLimits { min_requests: 20, max_error_rate: 0.05, max_slow_rate: 0.5, slow_above: 1_000 };
+    let side = |word: &str, replicas| Side {
+        bundle: bundle(word),
+        release: word.to_owned(),
+        replicas,
+        check: check(),
+        host: IpAddr::from([127, 0, 0, 1]),
+        port: 8000,
+    };
+    let service = |name: &&str| ServicePlan {
+        service: name.parse().expect("a name"),
+        depends_on: Vec::new(),
+        targets: shape.targets.iter().map(|target| target.parse().expect("a name")).collect(),
+        strategy: shape.strategy.clone(),
+        from: shape.from.map(|(word, replicas)| side(word, replicas)),
+        to: Some(side("new", shape.replicas)),
+        changes: Vec::new(),
+        synthetic: shape.synthetic.then(|| SyntheticGate {
+            paths: vec!["/".to_owned()],
+            requests: 100,
+            concurrency: 4,
+            timeout_ms: 1_000,
+            slow_above_ms: 1_000,
+        }),
+        bake: shape.bake,
+        drain: 2_000,
+        stop_grace: 1_000,
+    };
+    let epoch = jiff::Timestamp::UNIX_EPOCH;
+    Plan {
+        version: Plan::FORMAT,
+        run: "test".to_owned(),
+        project: "test".parse().expect("a name"),
+        environment: "local".parse().expect("a name"),
+        kind: PlanKind::Deploy,
+        release: "new".to_owned(),
+        tool_version: "0".to_owned(),
+        created_at: epoch,
+        expires_at: epoch,
+        overrides: Vec::new(),
+        risks: Vec::new(),
+        services: shape.services.iter().map(service).collect(),
+        unchanged: Vec::new(),
+        policy: Policy {
+            failure_limit: shape.failure_limit,
+            on_failure: shape.on_failure,
+            progress_deadline: 60_000,
+            smoke: Some(SmokeGate {
+                command: vec!["smoke".to_owned()],
+                timeout: 1_000,
+                env: BTreeMap::new(),
+            }),
+            synthetic: shape.synthetic.then(|| limits.clone()),
+            traffic: shape.traffic.then_some(limits),
+            keep: 10,
+        },
+        preconditions: Vec::new(),
+        bundles: BTreeMap::new(),
+        sources: BTreeMap::new(),
+    }
+}

@@ -1,0 +1,61 @@
+//! The ledger: what stands on a target, kept on the target itself.
+
+use crate::{bundle::BundleHash, check::Check};
+use pipeline::name::Name;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What stands on one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Ledger {
+    /// Format version; see [`Ledger::FORMAT`].
+    pub version: u32,
+    /// The environment that owns this target.
+    pub environment: Name,
+    /// The target's name.
+    pub target: Name,
+    /// The generation of the rollout that wrote it last; it never falls.
+    pub generation: u64,
+    /// What stands of each service.
+    pub services: BTreeMap<Name, Standing>,
+}
+
+/// What stands of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Standing {
+    /// What is meant to run.
+    pub current: Entry,
+    /// What ran before, newest first; each is still on the target, whole.
+    pub previous: Vec<Entry>,
+}
+
+/// One bundle that is or was current.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Entry {
+    /// The bundle.
+    pub bundle: BundleHash,
+    /// The release that brought it.
+    pub release: String,
+    /// How many units.
+    pub replicas: u16,
+    /// How its units are checked.
+    pub check: Check,
+    /// The stable port.
+    pub port: u16,
+    /// When it became current.
+    pub at: jiff::Timestamp,
+}
+
+impl Ledger {
+    /// The format this version writes; older is read, newer is refused.
+    pub const FORMAT: u32 = 1;
+
+    /// The ledger of a target where nothing stands yet.
+    pub fn empty(environment: Name, target: Name) -> Self {
+        Self { version: Self::FORMAT, environment, target, generation: 0, services: BTreeMap::new() }
+    }
+}

@@ -1,0 +1,203 @@
+use super::*;
+use crate::{
+    bundle::{BundleArtifact, BundleSecret, Limits},
+    check::Probe,
+    ledger::{Ledger, Standing},
+    model::{Traffic, UnitId},
+    plan::OnFailure,
+};
+use pipeline::digest::Digest;
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn check() -> Check {
+    Check {
+        probe: Probe::Tcp,
+        identity: None,
+        interval: 1_000,
+        timeout: 500,
+        healthy_passes: 3,
+        healthy_for: 2_000,
+        healthy_deadline: 10_000,
+        unhealthy_failures: 3,
+        provider_error_limit: 2,
+    }
+}
+
+fn bundle(service: &str) -> Bundle {
+    Bundle {
+        service: name(service),
+        artifact: BundleArtifact { name: service.to_owned(), digest: Digest::of_bytes("code") },
+        args: Vec::new(),
+        env: BTreeMap::from([("LOG_LEVEL".to_owned(), "INFO".to_owned())]),
+        host: [127, 0, 0, 1].into(),
+        port: 8000,
+        port_env: "PORT".to_owned(),
+        host_env: None,
+        files: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        limits: Limits::default(),
+    }
+}
+
+fn wanted(bundle: Bundle) -> Wanted {
+    Wanted {
+        bundle: Some(bundle),
+        source: None,
+        release: "r2".to_owned(),
+        replicas: 2,
+        check: check(),
+        host: [127, 0, 0, 1].into(),
+        port: 8000,
+        depends_on: Vec::new(),
+        strategy: Strategy::Recreate,
+        synthetic: None,
+        bake: 0,
+        drain: 0,
+        stop_grace: 0,
+    }
+}
+
+/// A target on which bundles stand, each with two units in traffic.
+fn standing(bundles: &[Bundle]) -> BTreeMap<Name, TargetSeen> {
+    let mut ledger = Ledger::empty(name("local"), name("here"));
+    let mut units = Vec::new();
+    for bundle in bundles {
+        let current = Entry {
+            bundle: bundle.hash(),
+            release: "r1".to_owned(),
+            replicas: 2,
+            check: check(),
+            port: 8000,
+            at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        ledger.services.insert(bundle.service.clone(), Standing { current, previous: Vec::new() });
+        units.extend((0..2).map(|slot| UnitFacts {
+            unit: UnitId {
+                service: bundle.service.clone(),
+                target: name("here"),
+                slot,
+                bundle: bundle.hash(),
+            },
+            phase: UnitPhase::Running,
+            address: None,
+            other_ports: Vec::new(),
+            handle: format!("process {slot}"),
+            release: "r1".to_owned(),
+            weight: 100,
+            in_flight: 0,
+            traffic: Traffic::default(),
+            started_at: 0,
+        }));
+    }
+    BTreeMap::from([(name("here"), TargetSeen { generation: 1, ledger, units })])
+}
+
+fn request(wanted: Vec<Wanted>, stands: &[Bundle]) -> Request {
+    let by_name = |one: Wanted| (one.bundle.as_ref().expect("tests want bundles").service.clone(), one);
+    Request {
+        run: "run".to_owned(),
+        project: name("noogh"),
+        environment: name("local"),
+        kind: PlanKind::Deploy,
+        release: "r2".to_owned(),
+        tool_version: "1".to_owned(),
+        created_at: jiff::Timestamp::UNIX_EPOCH,
+        wanted: wanted.into_iter().map(by_name).collect(),
+        standing: standing(stands),
+        known: stands.iter().map(|bundle| (bundle.hash(), bundle.clone())).collect(),
+        policy: Policy {
+            failure_limit: 0,
+            on_failure: OnFailure::RollBack,
+            progress_deadline: 60_000,
+            smoke: None,
+            synthetic: None,
+            traffic: None,
+            keep: 10,
+        },
+        overrides: Vec::new(),
+        left_out: BTreeSet::new(),
+    }
+}
+
+fn fields(plan: &Plan) -> Vec<String> {
+    plan.services.iter().flat_map(|service| &service.changes).map(|change| change.field.clone()).collect()
+}
+
+#[test]
+fn what_stands_as_wanted_is_not_touched() {
+    let plan = build(request(vec![wanted(bundle("api"))], &[bundle("api")]));
+    assert!(plan.is_empty());
+    assert_eq!(plan.unchanged, [name("api")]);
+}
+
+#[test]
+fn each_part_of_a_bundle_is_a_change_of_its_own() {
+    let mut new = bundle("api");
+    new.env.insert("LOG_LEVEL".to_owned(), "DEBUG".to_owned());
+    new.env.insert("NEW".to_owned(), "1".to_owned());
+    new.artifact.digest = Digest::of_bytes("other code");
+    let secret = BundleSecret { keyed_digest: Digest::of_bytes("keyed"), in_env: false };
+    new.secrets.insert("TOKEN".to_owned(), secret);
+    let plan = build(request(vec![wanted(new)], &[bundle("api")]));
+    assert_eq!(fields(&plan), ["artifact", "env LOG_LEVEL", "env NEW", "secret TOKEN"]);
+}
+
+#[test]
+fn a_first_deploy_has_nothing_to_return_to() {
+    let plan = build(request(vec![wanted(bundle("api"))], &[]));
+    assert_eq!(plan.services[0].from, None);
+    assert_eq!(fields(&plan), ["service"]);
+}
+
+#[test]
+fn a_service_that_is_no_longer_wanted_is_taken_away() {
+    let mut request = request(vec![wanted(bundle("api"))], &[bundle("api"), bundle("mcp")]);
+    let gone = Wanted { bundle: None, replicas: 0, ..wanted(bundle("mcp")) };
+    request.wanted.insert(name("mcp"), gone);
+    let plan = build(request);
+    assert_eq!(plan.services.len(), 1);
+    assert_eq!((&plan.services[0].service, &plan.services[0].to), (&name("mcp"), &None));
+}
+
+#[test]
+fn a_unit_that_is_not_there_is_restored() {
+    let mut request = request(vec![wanted(bundle("api"))], &[bundle("api")]);
+    for seen in request.standing.values_mut() {
+        seen.units.pop();
+    }
+    let plan = build(request);
+    let missing = format!("unit api/1 ({})", bundle("api").hash().short());
+    assert_eq!(fields(&plan), [missing]);
+}
+
+#[test]
+fn services_come_after_what_they_depend_on() {
+    let api = Wanted { depends_on: vec![name("zoo")], ..wanted(bundle("api")) };
+    let plan = build(request(vec![api, wanted(bundle("zoo"))], &[]));
+    let order: Vec<&str> = plan.services.iter().map(|service| service.service.as_str()).collect();
+    assert_eq!(order, ["zoo", "api"]);
+}
+
+#[test]
+fn a_unit_that_was_replaced_by_hand_breaks_the_precondition_that_names_it() {
+    let mut request = request(vec![wanted(bundle("api"))], &[bundle("api")]);
+    let plan = build(request.clone());
+    assert_eq!(changed_since(&plan, &request.standing), []);
+    for seen in request.standing.values_mut() {
+        seen.units[0].handle = "process 7".to_owned();
+    }
+    let field = format!("target here: unit api/0 ({}): process", bundle("api").hash().short());
+    let expected = [(field, "process 0".to_owned(), "process 7".to_owned())];
+    assert_eq!(changed_since(&plan, &request.standing), expected);
+}
+
+#[test]
+fn the_order_of_overrides_and_releases_does_not_change_a_bundles_name() {
+    assert_eq!(bundle("api").hash(), bundle("api").hash());
+    let mut other = bundle("api");
+    other.args.push("--x".to_owned());
+    assert_ne!(bundle("api").hash(), other.hash());
+}

@@ -1,0 +1,256 @@
+//! The plan: everything frozen before acting, so that nothing is left to choose while it is carried out. Pure.
+
+mod build;
+
+pub use build::{Request, Wanted, build, changed_since, preconditions};
+
+use crate::{
+    bundle::{Bundle, BundleHash, BundleSource},
+    check::{Check, SmokeGate, SyntheticGate},
+    model::{Millis, UnitId},
+    strategy::Strategy,
+};
+use pipeline::name::Name;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// Everything that one rollout will do, frozen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Plan {
+    /// Format version; see [`Plan::FORMAT`].
+    pub version: u32,
+    /// The run that it is for: names journal, dossier and history entry.
+    pub run: String,
+    /// The project.
+    pub project: Name,
+    /// The environment.
+    pub environment: Name,
+    /// Whether this brings something new or returns to what stood before.
+    pub kind: PlanKind,
+    /// The release that is to stand.
+    pub release: String,
+    /// The version of Fairlead that made it.
+    pub tool_version: String,
+    /// When it was made.
+    pub created_at: jiff::Timestamp,
+    /// After this it is refused.
+    pub expires_at: jiff::Timestamp,
+    /// What differs from the files: key → value and where it came from.
+    pub overrides: Vec<Override>,
+    /// What the operator should know before it is carried out.
+    pub risks: Vec<Risk>,
+    /// What changes, in the order of `depends-on`.
+    pub services: Vec<ServicePlan>,
+    /// Services that already stand as they should.
+    pub unchanged: Vec<Name>,
+    /// What applies to the whole rollout.
+    pub policy: Policy,
+    /// What must still hold when it is carried out.
+    pub preconditions: Vec<Precondition>,
+    /// Each bundle named above.
+    pub bundles: BTreeMap<BundleHash, Bundle>,
+    /// Where the new bundles' parts come from; empty for what already is on the targets.
+    pub sources: BTreeMap<BundleHash, BundleSource>,
+}
+
+/// What a plan is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlanKind {
+    /// To bring a release.
+    Deploy,
+    /// To return to bundles that stood before.
+    Rollback,
+}
+
+/// A configuration value that does not come from the files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Override {
+    /// The key, dotted.
+    pub key: String,
+    /// The value; `***` for what may be secret.
+    pub value: String,
+    /// Where it came from: `--set` or the variable's name.
+    pub origin: String,
+}
+
+/// Something that the operator should know before a plan is carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Risk {
+    /// The service, or none for the whole environment.
+    pub service: Option<Name>,
+    /// What it is, in one sentence.
+    pub message: String,
+}
+
+/// A field that a plan rests on, as it was seen when the plan was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Precondition {
+    /// Which field of what, e.g. `target local: service api: current bundle`.
+    pub field: String,
+    /// Its value then.
+    pub value: String,
+}
+
+/// What applies to a whole rollout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Policy {
+    /// Unit failures that are tolerated; one more ends the rollout.
+    pub failure_limit: u32,
+    /// What happens then.
+    pub on_failure: OnFailure,
+    /// Milliseconds without any progress after which the rollout fails.
+    pub progress_deadline: Millis,
+    /// The smoke tests that run before the rollout is committed.
+    pub smoke: Option<SmokeGate>,
+    /// How a healthy unit is judged by synthetic requests before it gets traffic, where its service has any.
+    pub synthetic: Option<RateLimits>,
+    /// Whether units are judged by the router's counters while they bake, and how.
+    pub traffic: Option<RateLimits>,
+    /// Bundles kept on each target besides the current one.
+    pub keep: usize,
+}
+
+/// What happens when a rollout fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// What stood before is brought back.
+    RollBack,
+    /// Everything is left as it is for a human to decide.
+    Hold,
+}
+
+/// How many failed and slow requests are acceptable.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RateLimits {
+    /// Fewer requests than this say nothing.
+    pub min_requests: u64,
+    /// The largest acceptable share of failed requests, 0 to 1.
+    pub max_error_rate: f64,
+    /// The largest acceptable share of slow requests, 0 to 1.
+    pub max_slow_rate: f64,
+    /// What is slow, in milliseconds.
+    pub slow_above: Millis,
+}
+
+/// What changes for one service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ServicePlan {
+    /// The service.
+    pub service: Name,
+    /// Services of this plan that must be done before this one begins.
+    pub depends_on: Vec<Name>,
+    /// The targets, in order.
+    pub targets: Vec<Name>,
+    /// How its units are replaced.
+    pub strategy: Strategy,
+    /// What stands now; `None`: nothing does.
+    pub from: Option<Side>,
+    /// What is to stand; `None`: the service is taken away.
+    pub to: Option<Side>,
+    /// What is different, for people.
+    pub changes: Vec<Change>,
+    /// Synthetic requests to each new unit before it gets traffic.
+    pub synthetic: Option<SyntheticGate>,
+    /// Milliseconds under watch after each batch.
+    pub bake: Millis,
+    /// Milliseconds that a unit may take to answer what it was asked before it is stopped.
+    pub drain: Millis,
+    /// Milliseconds from SIGTERM to SIGKILL.
+    pub stop_grace: Millis,
+}
+
+/// One side of a change: what stands, or is to stand, for a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Side {
+    /// The bundle.
+    pub bundle: BundleHash,
+    /// The release that brought it.
+    pub release: String,
+    /// Units on each target.
+    pub replicas: u16,
+    /// How its units are checked.
+    pub check: Check,
+    /// The address on which the stable port is held.
+    pub host: IpAddr,
+    /// The stable port.
+    pub port: u16,
+}
+
+/// One difference between the two sides of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Change {
+    /// What changes: `artifact`, `env LOG_LEVEL`, `file api.conf`, `secret HF_TOKEN`, `replicas`, …
+    pub field: String,
+    /// Before; `None`: there was none.
+    pub from: Option<String>,
+    /// After; `None`: there is none.
+    pub to: Option<String>,
+}
+
+impl Plan {
+    /// The format this version writes; older is read, newer is refused.
+    pub const FORMAT: u32 = 1;
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    /// The plan of a service, if it changes.
+    pub fn service(&self, name: &Name) -> Option<&ServicePlan> {
+        self.services.iter().find(|service| service.service == *name)
+    }
+}
+
+impl ServicePlan {
+    /// The units of one side, in the order in which they are replaced: slot by slot over all targets.
+    pub fn units_of(&self, side: Option<&Side>) -> Vec<UnitId> {
+        let Some(side) = side else { return Vec::new() };
+        let slots = 0..side.replicas;
+        slots
+            .flat_map(|slot| {
+                self.targets.iter().map(move |target| UnitId {
+                    service: self.service.clone(),
+                    target: target.clone(),
+                    slot,
+                    bundle: side.bundle,
+                })
+            })
+            .collect()
+    }
+
+    /// How many units a side has.
+    pub fn count_of(&self, side: Option<&Side>) -> u32 {
+        side.map_or(0, |side| u32::from(side.replicas) * self.targets.len() as u32)
+    }
+
+    /// The least number of available units at any moment (law 4).
+    pub fn available_min(&self) -> u32 {
+        let desired = self.count_of(self.from.as_ref()).min(self.count_of(self.to.as_ref()));
+        desired.saturating_sub(self.strategy.max_unavailable(desired))
+    }
+
+    /// The greatest number of running units at any moment (law 4).
+    pub fn running_max(&self) -> u32 {
+        let desired = self.count_of(self.from.as_ref()).max(self.count_of(self.to.as_ref()));
+        desired + self.strategy.max_surge()
+    }
+
+    /// How a unit of this service is checked: as its own side says.
+    pub fn check_of(&self, unit: &UnitId) -> Option<&Check> {
+        let sides = [self.to.as_ref(), self.from.as_ref()];
+        sides.into_iter().flatten().find(|side| side.bundle == unit.bundle).map(|side| &side.check)
+    }
+}
