@@ -18,6 +18,7 @@ pub mod strategy;
 pub mod verdict;
 
 // Effects.
+pub mod adapter;
 pub mod ledger;
 pub mod port;
 pub mod world;

@@ -1,0 +1,3 @@
+//! Adapters: each translates one of the [`crate::port`]s into a real thing, and nothing more.
+
+pub mod router;
