@@ -1,3 +1,4 @@
 //! Adapters: each translates one of the [`crate::port`]s into a real thing, and nothing more.
 
+pub mod probe;
 pub mod router;
