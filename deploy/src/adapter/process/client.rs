@@ -1,0 +1,357 @@
+//! The other side of the supervisor's control socket: asks it, starts it, replaces it.
+
+use super::{
+    folders::Folders,
+    logs,
+    protocol::{Hello, Op, PROTOCOL, Reply, Request},
+    socket,
+    supervisor::Options,
+};
+use crate::model::Millis;
+use pipeline::name::Name;
+use std::{
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, SystemTime},
+};
+use tokio::{io::BufReader, time::Instant};
+
+/// How long a supervisor may take to answer after it was started or replaced.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The pause between two looks at a supervisor that starts.
+const START_EVERY: Duration = Duration::from_millis(20);
+
+/// How long a supervisor that ended at once may still turn out to have found another one running.
+const ENDED_GRACE: Duration = Duration::from_secs(1);
+
+/// How long an answer may take beyond what the request itself waits for.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Copies of older executables are removed after this long, when no other deploy can be about to start them.
+const COPIES_KEPT: Duration = Duration::from_secs(600);
+
+/// Variables that a supervisor gets from the command that starts it. Any other may be a secret, and everything in its
+/// environment would stay readable there.
+const PASSED_VARIABLES: [&str; 3] = ["PATH", "HOME", "RUST_BACKTRACE"];
+
+/// Which supervisor an environment needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// The environment's state folder.
+    pub state_dir: PathBuf,
+    /// The environment.
+    pub environment: Name,
+    /// The target's name.
+    pub target: Name,
+    /// The executable that, called with [`super::supervisor::SUBCOMMAND`], is a supervisor. It is copied.
+    pub executable: PathBuf,
+    /// What the executable is called: letters, digits, `.`, `-` and `_`; different for different executables.
+    pub version: String,
+}
+
+/// Why a supervisor could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// None runs.
+    #[error("no supervisor runs for `{}`", .folder.display())]
+    NotRunning {
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// The connection broke, or what came was not an answer.
+    #[error("cannot ask the supervisor in `{}`", .folder.display())]
+    Broken {
+        /// Its folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It took too long.
+    #[error(
+        "the supervisor in `{}` did not answer within {} s: see its supervisor.log, or end it (its units go on) and try \
+         again", .folder.display(), .after.as_secs()
+    )]
+    TimedOut {
+        /// Its folder.
+        folder: PathBuf,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// It refused.
+    #[error("the supervisor refused: {message}")]
+    Refused {
+        /// Its own words.
+        message: String,
+    },
+    /// It could not be started.
+    #[error("cannot start a supervisor: {what}")]
+    Start {
+        /// What could not be done.
+        what: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It ended at once.
+    #[error("the supervisor ended right after its start: {}", if .last.is_empty() { "see `supervisor.log`" } else { .last })]
+    Ended {
+        /// The last lines of its log.
+        last: String,
+    },
+}
+
+/// Asks the supervisor of one environment. Each question is a connection of its own, so that they may go side by side.
+#[derive(Debug, Clone)]
+pub struct Client {
+    folder: PathBuf,
+}
+
+impl Client {
+    /// The client of a state folder, whether a supervisor runs or not.
+    pub fn new(state_dir: &Path) -> io::Result<Self> {
+        Ok(Self { folder: Folders::new(state_dir)?.supervisor() })
+    }
+
+    /// Who is it? `None` if none runs.
+    ///
+    /// # Errors
+    /// When one runs and does not answer as it should.
+    pub async fn hello(&self) -> Result<Option<Hello>, ClientError> {
+        match self.ask(0, Op::Hello, START_DEADLINE / 2).await {
+            Ok(Reply::Hello(hello)) => Ok(Some(hello)),
+            Ok(other) => Err(self.broken(unexpected(&other))),
+            Err(ClientError::NotRunning { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks for something and waits for the answer as long as the request may take.
+    ///
+    /// # Errors
+    /// When there is no answer. A refusal is an answer.
+    pub async fn call(&self, generation: u64, op: Op) -> Result<Reply, ClientError> {
+        let takes = match &op {
+            Op::Watch { timeout: span, .. }
+            | Op::Drain { deadline: span, .. }
+            | Op::Stop { grace: span, .. }
+            | Op::Shutdown { grace: span } => Duration::from_millis(*span),
+            _ => Duration::ZERO,
+        };
+        self.ask(generation, op, takes + ANSWER_DEADLINE).await
+    }
+
+    async fn ask(&self, generation: u64, op: Op, deadline: Duration) -> Result<Reply, ClientError> {
+        let request = Request { protocol: PROTOCOL, generation, op };
+        match tokio::time::timeout(deadline, self.exchange(&request)).await {
+            Ok(reply) => reply,
+            Err(_) => Err(ClientError::TimedOut { folder: self.folder.clone(), after: deadline }),
+        }
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Reply, ClientError> {
+        let stream =
+            socket::connect(&self.folder, socket::CONTROL).await.map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    ClientError::NotRunning { folder: self.folder.clone() }
+                }
+                _ => self.broken(error),
+            })?;
+        let (reader, mut writer) = stream.into_split();
+        let exchange = async {
+            socket::write_document(&mut writer, request).await?;
+            let reply = socket::read_document(&mut BufReader::new(reader)).await?;
+            reply.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
+        };
+        exchange.await.map_err(|error| self.broken(error))
+    }
+
+    fn broken(&self, source: io::Error) -> ClientError {
+        ClientError::Broken { folder: self.folder.clone(), source }
+    }
+}
+
+/// Makes sure that a supervisor of this version runs: starts one, or lets the one that runs become it.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn ensure(launch: &Launch) -> Result<Client, ClientError> {
+    let start_error = |what: &str, source| ClientError::Start { what: what.to_owned(), source };
+    check_version(&launch.version).map_err(|e| start_error("its version cannot be a file name", e))?;
+    let folders =
+        Folders::new(&launch.state_dir).map_err(|e| start_error("there is no working directory", e))?;
+    let client = Client { folder: folders.supervisor() };
+    let until = Instant::now() + START_DEADLINE;
+    let (mut child, mut has_handed_over) = (None, false);
+    loop {
+        match client.hello().await {
+            Ok(Some(hello)) if hello.version == launch.version => return Ok(client),
+            Ok(Some(_)) if !has_handed_over => {
+                hand_over(&client, &folders, launch).await?;
+                has_handed_over = true;
+            }
+            Ok(None) if child.is_none() && !has_handed_over => child = Some(start(&folders, launch)?),
+            // Between two images, or about to be ready.
+            Ok(_) | Err(ClientError::Broken { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if let Some(child) = &mut child {
+            look_after(child, &client, launch, &folders).await?;
+        }
+        if Instant::now() > until {
+            return Err(ClientError::TimedOut { folder: client.folder, after: START_DEADLINE });
+        }
+        tokio::time::sleep(START_EVERY).await;
+    }
+}
+
+/// Stops every unit, the router and the supervisor of an environment; ledger and bundles stay. Returns whether there
+/// was one.
+///
+/// # Errors
+/// See [`ClientError`]; what could not be stopped is named.
+pub async fn shutdown(state_dir: &Path, grace: Millis) -> Result<bool, ClientError> {
+    let folders = Folders::new(state_dir)
+        .map_err(|source| ClientError::Start { what: "there is no working directory".to_owned(), source })?;
+    let client = Client { folder: folders.supervisor() };
+    if client.hello().await?.is_none() {
+        return Ok(false);
+    }
+    let generation = match client.call(0, Op::Observe).await? {
+        Reply::Seen(seen) => seen.generation,
+        other => return Err(refused(&client, other)),
+    };
+    match client.call(generation, Op::Shutdown { grace }).await? {
+        Reply::Done => {}
+        other => return Err(refused(&client, other)),
+    }
+    let until = Instant::now() + START_DEADLINE;
+    while client.hello().await.is_ok_and(|hello| hello.is_some()) {
+        if Instant::now() > until {
+            return Err(ClientError::TimedOut { folder: client.folder, after: START_DEADLINE });
+        }
+        tokio::time::sleep(START_EVERY).await;
+    }
+    Ok(true)
+}
+
+/// Lets the supervisor that runs become the executable of this launch.
+async fn hand_over(client: &Client, folders: &Folders, launch: &Launch) -> Result<(), ClientError> {
+    let executable = copy_executable(folders, launch)?;
+    let op = Op::HandOver { executable, version: launch.version.clone() };
+    match client.call(0, op).await? {
+        Reply::Done => Ok(()),
+        other => Err(refused(client, other)),
+    }
+}
+
+/// Starts a supervisor that outlives this process.
+fn start(folders: &Folders, launch: &Launch) -> Result<Child, ClientError> {
+    let executable = copy_executable(folders, launch)?;
+    let start_error = |what: String| move |source| ClientError::Start { what, source };
+    let log_path = folders.supervisor_log();
+    let open = || {
+        let log = logs::open(&log_path)?;
+        Ok((log.try_clone()?, log))
+    };
+    let (out, err): (File, File) = open().map_err(start_error(format!("its log {}", log_path.display())))?;
+    let options = Options::new(
+        folders.root().to_owned(),
+        launch.environment.clone(),
+        launch.target.clone(),
+        executable.clone(),
+        launch.version.clone(),
+    );
+    let passed = PASSED_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let mut command = Command::new(&executable);
+    command.args(options.to_args()).env_clear().envs(passed).current_dir("/");
+    command.stdin(Stdio::null()).stdout(out).stderr(err);
+    command.spawn().map_err(start_error(format!("`{}`", executable.display())))
+}
+
+/// Tells early when a supervisor ended at its start, unless it ended because another one runs.
+async fn look_after(
+    child: &mut Child,
+    client: &Client,
+    launch: &Launch,
+    folders: &Folders,
+) -> Result<(), ClientError> {
+    if !matches!(child.try_wait(), Ok(Some(_))) {
+        return Ok(());
+    }
+    let until = Instant::now() + ENDED_GRACE;
+    while Instant::now() < until {
+        if client.hello().await?.is_some_and(|hello| hello.version == launch.version) {
+            return Ok(());
+        }
+        tokio::time::sleep(START_EVERY).await;
+    }
+    let lines = logs::tail(&folders.supervisor_log(), 5).unwrap_or_default();
+    Err(ClientError::Ended { last: lines.join(" | ") })
+}
+
+/// Copies the executable to where no rebuild touches it.
+fn copy_executable(folders: &Folders, launch: &Launch) -> Result<PathBuf, ClientError> {
+    let copy = folders.executables().join(format!("fairlead-{}", launch.version));
+    let make = || {
+        folders.create()?;
+        remove_old_copies(&folders.executables(), &copy);
+        if copy.exists() {
+            return Ok(());
+        }
+        let temporary = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folders.executables())?;
+        fs::copy(&launch.executable, temporary.path())?;
+        temporary.as_file().sync_all()?;
+        let path = temporary.into_temp_path();
+        fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+        path.persist(&copy).map_err(|e| e.error)
+    };
+    make().map_err(|source| ClientError::Start {
+        what: format!("`{}` as `{}`", launch.executable.display(), copy.display()),
+        source,
+    })?;
+    Ok(copy)
+}
+
+/// Removes copies that nobody will start any more. Those that run go on.
+fn remove_old_copies(folder: &Path, except: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path != except) {
+        let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
+        let age = modified.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+        if age.is_some_and(|age| age > COPIES_KEPT) {
+            // Only tidiness: the next start tries again.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn check_version(version: &str) -> io::Result<()> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if !version.is_empty() && version.len() <= 100 && version.chars().all(is_plain) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{version}`")))
+}
+
+fn refused(client: &Client, reply: Reply) -> ClientError {
+    match reply {
+        Reply::Failed(failed) => ClientError::Refused { message: failed.message },
+        Reply::Fenced { generation } => {
+            ClientError::Refused { message: format!("a rollout (generation {generation}) has taken over") }
+        }
+        other => client.broken(unexpected(&other)),
+    }
+}
+
+pub(super) fn unexpected(reply: &Reply) -> io::Error {
+    let what = match reply {
+        Reply::WrongProtocol { protocol } => format!("it speaks protocol {protocol}, not {PROTOCOL}"),
+        _ => "it answered something else than was asked".to_owned(),
+    };
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}

@@ -1,0 +1,201 @@
+//! What the kernel tells of processes. Everything here is a look at one moment: a process may be gone right after.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+/// State `LISTEN` in the kernel's TCP tables.
+const LISTEN: &str = "0A";
+
+/// A part of a process's status line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// `R`, `S`, `Z`, …
+    pub(crate) state: char,
+    /// Its process group.
+    pub(crate) group: u32,
+    /// When it was started, in clock ticks since the machine was: with the pid it names one process for ever.
+    pub(crate) start_time: u64,
+}
+
+impl Stat {
+    /// Whether the process has ended and only waits to be reaped.
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+/// Names this run of the machine: a pid and start time of another run say nothing.
+pub(crate) fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// The status of a process; `None` if there is none.
+pub(crate) fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Everything after the last `)`: a process may call itself `) R 1`.
+fn parse_stat(line: &str) -> Option<Stat> {
+    let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
+    // The first of them is the third in the kernel's documentation.
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        group: fields.get(2)?.parse().ok()?,
+        start_time: fields.get(19)?.parse().ok()?,
+    })
+}
+
+/// The ids of all processes.
+pub(crate) fn processes() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The living members of a process group.
+pub(crate) fn group_members(group: u32) -> Vec<u32> {
+    let member = |pid: &u32| stat(*pid).is_some_and(|stat| stat.group == group && !stat.is_dead());
+    processes().into_iter().filter(member).collect()
+}
+
+/// Whether the process was started with all of these variables. Needs the same user.
+pub(crate) fn has_environment(pid: u32, variables: &[(&str, &str)]) -> bool {
+    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+    variables.iter().all(|(name, value)| {
+        environment.split(|byte| *byte == 0).any(|pair| {
+            pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+                == Some(value.as_bytes())
+        })
+    })
+}
+
+/// The name that the kernel has for a process.
+pub(crate) fn name(pid: u32) -> Option<String> {
+    Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned())
+}
+
+/// Resident memory in bytes. Pages shared with others count in full.
+pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
+    Some(status_number(pid, "VmRSS:")? * 1024)
+}
+
+/// How many threads it has.
+pub(crate) fn threads(pid: u32) -> Option<u64> {
+    status_number(pid, "Threads:")
+}
+
+/// How many files it has open. Needs the same user.
+pub(crate) fn open_files(pid: u32) -> Option<usize> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
+}
+
+/// The TCP ports that it listens on, in order. Needs the same user.
+pub(crate) fn listening_ports(pid: u32) -> Vec<u16> {
+    let inodes = socket_inodes(pid);
+    let ports: BTreeSet<u16> =
+        listeners().into_iter().filter(|l| inodes.contains(&l.inode)).map(|l| l.address.port()).collect();
+    ports.into_iter().collect()
+}
+
+/// Who listens where `address` wants to: pid and name, as far as this user may know.
+pub(crate) fn listener_of(address: SocketAddr) -> Option<(u32, String)> {
+    let clash = |ip: IpAddr| ip.is_unspecified() || address.ip().is_unspecified() || ip == address.ip();
+    let inodes: BTreeSet<u64> = listeners()
+        .into_iter()
+        .filter(|l| l.address.port() == address.port() && clash(l.address.ip()))
+        .map(|l| l.inode)
+        .collect();
+    if inodes.is_empty() {
+        return None;
+    }
+    let pid = processes().into_iter().find(|pid| !socket_inodes(*pid).is_disjoint(&inodes))?;
+    Some((pid, name(pid)?))
+}
+
+/// A line of the kernel's TCP tables.
+struct Listener {
+    address: SocketAddr,
+    inode: u64,
+}
+
+/// All listening TCP sockets of this machine's network.
+fn listeners() -> Vec<Listener> {
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(parse_listener).collect()
+}
+
+fn parse_listener(line: &str) -> Option<Listener> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    if *fields.get(3)? != LISTEN {
+        return None;
+    }
+    let (ip, port) = fields.get(1)?.split_once(':')?;
+    let address = SocketAddr::new(parse_ip(ip)?, u16::from_str_radix(port, 16).ok()?);
+    Some(Listener { address, inode: fields.get(9)?.parse().ok()? })
+}
+
+/// The kernel prints addresses as 32-bit words of the machine's own byte order.
+fn parse_ip(text: &str) -> Option<IpAddr> {
+    let mut bytes = hex::decode(text).ok()?;
+    if cfg!(target_endian = "little") {
+        bytes.chunks_mut(4).for_each(<[u8]>::reverse);
+    }
+    match bytes.len() {
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        16 => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical()),
+        _ => None,
+    }
+}
+
+/// The sockets that a process has open.
+fn socket_inodes(pid: u32) -> BTreeSet<u64> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return BTreeSet::new() };
+    let inode = |link: PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    entries.flatten().filter_map(|entry| inode(fs::read_link(entry.path()).ok()?)).collect()
+}
+
+/// The number behind a key of `/proc/PID/status`.
+fn status_number(pid: u32, key: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_process_cannot_hide_behind_its_name() {
+        let line = "42 (a) R 1 1 (x) S 1 40 40 0 -1 4194560 1 0 0 0 1 2 3 4 20 0 1 0 777 1 1 1";
+        assert_eq!(parse_stat(line), Some(Stat { state: 'S', group: 40, start_time: 777 }));
+        assert_eq!(parse_stat("42 (cut of"), None);
+    }
+
+    #[test]
+    fn reads_itself() {
+        let own = std::process::id();
+        let stat = stat(own).expect("this process runs");
+        assert!(stat.start_time > 0 && !stat.is_dead());
+        assert!(resident_bytes(own).expect("it has memory") > 100_000);
+        assert!(threads(own).expect("it has threads") >= 1);
+        assert!(open_files(own).expect("it has open files") >= 3);
+        assert!(!boot_id().expect("the machine was started").is_empty());
+        assert!(!has_environment(own, &[("FAIRLEAD_NO_SUCH_VARIABLE", "")]));
+    }
+
+    #[test]
+    fn finds_who_listens() {
+        for host in ["127.0.0.1:0", "[::]:0"] {
+            let listener = TcpListener::bind(host).expect("a free port");
+            let address = listener.local_addr().expect("it is bound");
+            assert!(listening_ports(std::process::id()).contains(&address.port()), "{host}");
+            assert_eq!(listener_of(address).map(|(pid, _)| pid), Some(std::process::id()), "{host}");
+        }
+    }
+}

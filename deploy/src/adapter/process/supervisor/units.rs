@@ -1,0 +1,167 @@
+//! How a unit's process is started.
+
+use super::super::{bundle_folder, identity::Process, logs};
+use crate::{
+    bundle::{Bundle, Limits},
+    model::UnitId,
+};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs, io,
+    net::Ipv4Addr,
+    os::unix::ffi::OsStringExt,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+/// Where a unit finds programs. Fixed, so that a unit never depends on who deployed it.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Units listen here: only the router is reached from outside.
+pub(super) const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// How often an executable that "is being written" is tried again: another process was forked while its copy was
+/// open, and holds that open until it executes something, a few milliseconds later.
+const BUSY_TRIES: u32 = 40;
+
+/// The pause between these tries.
+const BUSY_PAUSE: Duration = Duration::from_millis(25);
+
+/// All that a unit's process is made of.
+pub(super) struct Launch<'a> {
+    pub(super) unit: &'a UnitId,
+    pub(super) release: &'a str,
+    pub(super) bundle: &'a Bundle,
+    pub(super) folder: &'a Path,
+    pub(super) log: &'a Path,
+    pub(super) port: u16,
+}
+
+/// Why a unit could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LaunchError {
+    /// A part of its bundle or its log is not there.
+    #[error("cannot start {unit}: cannot open `{path}`")]
+    Open {
+        unit: String,
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    /// The system does not run the executable.
+    #[error("cannot start {unit}: cannot run `{executable}`")]
+    Run {
+        unit: String,
+        executable: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Starts a unit's process.
+pub(super) async fn launch(launch: &Launch<'_>) -> Result<Process, LaunchError> {
+    let mut command = command(launch)?;
+    let mut tries = BUSY_TRIES;
+    loop {
+        match command.spawn() {
+            // Reaped by the supervisor's own reaper, which also knows children from before a hand-over.
+            Ok(child) => {
+                let pid = child.id();
+                // A zombie keeps its entry until it is reaped, so this look finds even one that ended at once.
+                return Ok(Process::of(pid).unwrap_or(Process { pid, start_time: 0 }));
+            }
+            Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy && tries > 0 => {
+                tries -= 1;
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            Err(source) => {
+                let executable = bundle_folder::executable(launch.folder, launch.bundle);
+                return Err(LaunchError::Run {
+                    unit: launch.unit.label(),
+                    executable: executable.display().to_string(),
+                    source,
+                });
+            }
+        }
+    }
+}
+
+/// The variables by which a process is found to be a unit.
+pub(super) fn marks(unit: &UnitId) -> [(&'static str, String); 2] {
+    [
+        ("FAIRLEAD_BUNDLE", unit.bundle.to_string()),
+        ("FAIRLEAD_UNIT", format!("{}/{}", unit.service, unit.slot)),
+    ]
+}
+
+fn command(launch: &Launch<'_>) -> Result<Command, LaunchError> {
+    let open = |path: &Path, source| LaunchError::Open {
+        unit: launch.unit.label(),
+        path: path.display().to_string(),
+        source,
+    };
+    let log = logs::open(launch.log).map_err(|e| open(launch.log, e))?;
+    let log_again = log.try_clone().map_err(|e| open(launch.log, e))?;
+    let mut command = Command::new(bundle_folder::executable(launch.folder, launch.bundle));
+    command
+        .args(&launch.bundle.args)
+        .env_clear()
+        .envs(environment(launch)?)
+        .current_dir(launch.folder)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(log_again);
+    limit(&mut command, &launch.bundle.limits);
+    Ok(command)
+}
+
+/// A unit's whole environment: only what its bundle, its release and its place say.
+fn environment(launch: &Launch<'_>) -> Result<BTreeMap<String, OsString>, LaunchError> {
+    let bundle = launch.bundle;
+    let mut variables = BTreeMap::from([("PATH".to_owned(), OsString::from(PATH))]);
+    variables.extend(bundle.env.iter().map(|(name, value)| (name.clone(), value.into())));
+    variables.insert(bundle.port_env.clone(), launch.port.to_string().into());
+    if let Some(name) = &bundle.host_env {
+        variables.insert(name.clone(), HOST.to_string().into());
+    }
+    for (file, planned) in &bundle.files {
+        if let Some(name) = &planned.env {
+            variables.insert(name.clone(), bundle_folder::file(launch.folder, file).into());
+        }
+    }
+    for (secret, planned) in &bundle.secrets {
+        let path = bundle_folder::secret(launch.folder, secret);
+        if planned.in_env {
+            let value = fs::read(&path).map_err(|source| LaunchError::Open {
+                unit: launch.unit.label(),
+                path: path.display().to_string(),
+                source,
+            })?;
+            variables.insert(secret.clone(), OsString::from_vec(value));
+        } else {
+            variables.insert(format!("{secret}_FILE"), path.into());
+        }
+    }
+    variables.insert("FAIRLEAD_RELEASE".to_owned(), launch.release.into());
+    variables.extend(marks(launch.unit).map(|(name, value)| (name.to_owned(), value.into())));
+    Ok(variables)
+}
+
+/// Sets the limits that the system enforces by itself; memory is watched by the supervisor.
+#[expect(
+    unsafe_code,
+    reason = "a limit must hold from the first instruction on, so the child sets it itself"
+)]
+fn limit(command: &mut Command, limits: &Limits) {
+    use nix::sys::resource::{Resource, setrlimit};
+    let Some(open_files) = limits.open_files_max else { return };
+    let set = move || Ok(setrlimit(Resource::RLIMIT_NOFILE, open_files, open_files)?);
+    // SAFETY: between fork and exec the closure makes one system call, and neither allocates nor locks.
+    unsafe {
+        command.pre_exec(set);
+    }
+}
