@@ -21,6 +21,7 @@ pub mod verdict;
 pub mod adapter;
 pub mod ledger;
 pub mod port;
+pub mod record;
 pub mod world;
 
 /// The folder in the project's root that holds all state of Fairlead on this machine: for each environment a folder,
