@@ -19,9 +19,12 @@ pub mod verdict;
 
 // Effects.
 pub mod adapter;
+pub mod dossier;
+pub mod event;
 pub mod ledger;
 pub mod port;
 pub mod record;
+pub mod run;
 pub mod world;
 
 /// The folder in the project's root that holds all state of Fairlead on this machine: for each environment a folder,
