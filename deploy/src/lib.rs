@@ -25,6 +25,8 @@ pub mod ledger;
 pub mod port;
 pub mod record;
 pub mod run;
+pub mod session;
+pub mod status;
 pub mod world;
 
 /// The folder in the project's root that holds all state of Fairlead on this machine: for each environment a folder,

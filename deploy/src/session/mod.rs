@@ -1,0 +1,209 @@
+//! One environment, opened: what every command of the program goes through. It wires config, targets, record and
+//! journal together and holds no rules of its own.
+
+mod apply;
+mod clock;
+mod error;
+mod lease;
+mod planning;
+mod scribe;
+mod vault;
+mod view;
+mod wanted;
+
+use crate::{
+    adapter::process::{Launch, PlannedBundle, ProcessPlan, ProcessTarget, protocol::CommitEntry},
+    check::{Check, Probe},
+    config::Loaded,
+    event::Event,
+    plan::{Plan, Side},
+    port::{Target, TargetSeen},
+    record::RecordStore,
+    state::State,
+    status::LeaseStatus,
+};
+use pipeline::{
+    name::Name,
+    secret::{Redactor, Variables},
+};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+use vault::Vault;
+
+pub use error::{Kind, SessionError};
+
+/// Who is told what happened.
+pub type Events = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// The program itself, as it must be known to start its own background processes.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    /// Its version for people.
+    pub version: String,
+    /// Its executable: started as `<executable> __supervisor …` and `<executable> __router …`.
+    pub executable: PathBuf,
+    /// What people type to run it, for hints: `cargo xtask`.
+    pub program: String,
+    /// What tells this executable from any other: a hash of its bytes.
+    pub build: String,
+}
+
+/// The rollout record of an environment.
+type Store = RecordStore<Plan, State>;
+
+/// One environment, opened.
+pub struct Session {
+    root: PathBuf,
+    /// The environment's own folder of state.
+    state: PathBuf,
+    loaded: Loaded,
+    tool: Tool,
+    redactor: Redactor,
+    vault: Vault,
+    /// What happened before a rollout, for its journal.
+    before: Mutex<Vec<pipeline::event::Event>>,
+}
+
+/// How a plan is carried out.
+#[derive(Debug, Clone, Default)]
+pub struct ApplyOptions {
+    /// A failed rollout is held for inspection instead of being rolled back.
+    pub keep_failed: bool,
+    /// What is run, for the lease and the history: `deploy local`.
+    pub command: String,
+    /// Whether a rollback was asked for: then it is success.
+    pub rollback_asked: bool,
+}
+
+/// What `lock` shows.
+#[derive(Debug, Clone)]
+pub struct Lock {
+    /// The lease, if it is held.
+    pub lease: Option<LeaseStatus>,
+    /// The same for people, line by line, with what to do.
+    pub lines: Vec<String>,
+}
+
+/// Where the log files of units are, and what they are called.
+#[derive(Debug, Clone)]
+pub struct UnitLog {
+    /// `api/0 (3f9a1c2b4d5e)`.
+    pub label: String,
+    /// The file that grows; rotated parts have `.1`, `.2` appended.
+    pub path: PathBuf,
+}
+
+impl Session {
+    /// Opens an environment. Touches nothing yet. `root` is the project's root, absolute.
+    pub fn open(root: PathBuf, loaded: Loaded, tool: Tool, variables: Variables, redactor: Redactor) -> Self {
+        let state = root.join(crate::STATE_FOLDER).join(loaded.environment.name.as_str());
+        let vault = Vault::new(root.clone(), vault::key_path(&state), variables, redactor.clone());
+        Self { root, state, loaded, tool, redactor, vault, before: Mutex::default() }
+    }
+
+    /// Remembers what happened before a rollout: it is told first in the rollout's journal.
+    pub fn remember(&self, event: &pipeline::event::Event) {
+        if event.is_step() {
+            self.before.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(event.clone());
+        }
+    }
+
+    /// The environment's own folder of state.
+    pub fn state_folder(&self) -> &std::path::Path {
+        &self.state
+    }
+
+    fn store(&self) -> Store {
+        RecordStore::open(self.state.join("record"))
+    }
+
+    fn environment(&self) -> &Name {
+        &self.loaded.environment.name
+    }
+
+    /// The targets, ready to carry out a plan, or only to be observed.
+    fn targets(&self, plan: Option<&Plan>) -> Result<BTreeMap<Name, Arc<dyn Target>>, SessionError> {
+        let names = &self.loaded.environment.targets;
+        if names.len() > 1 {
+            let text =
+                format!("environment `{}` has {} targets of kind `process`", self.environment(), names.len());
+            return Err(SessionError::new(Kind::Usage, text)
+                .hint("a machine is one target: keep one, and set `replicas` for more units"));
+        }
+        let mut targets: BTreeMap<Name, Arc<dyn Target>> = BTreeMap::new();
+        for name in names.keys() {
+            let launch = Launch {
+                state_dir: self.state.clone(),
+                environment: self.environment().clone(),
+                target: name.clone(),
+                executable: self.tool.executable.clone(),
+                version: self.tool.build.clone(),
+            };
+            let plan = plan.map(process_plan).unwrap_or_default();
+            let target = ProcessTarget::new(launch, plan, Arc::new(self.vault.clone())).map_err(|error| {
+                SessionError::new(Kind::State, format!("target {name} could not be opened")).because(error)
+            })?;
+            targets.insert(name.clone(), Arc::new(target));
+        }
+        Ok(targets)
+    }
+
+    /// What stands on every target.
+    async fn standing(
+        &self,
+        targets: &BTreeMap<Name, Arc<dyn Target>>,
+    ) -> Result<BTreeMap<Name, TargetSeen>, SessionError> {
+        let mut standing = BTreeMap::new();
+        for (name, target) in targets {
+            let seen = target.observe().await.map_err(|error| {
+                SessionError::new(Kind::State, format!("target {name} does not say what stands there"))
+                    .because(error)
+            })?;
+            standing.insert(name.clone(), seen);
+        }
+        Ok(standing)
+    }
+
+    fn mask(&self) -> Arc<dyn Fn(&str) -> String + Send + Sync> {
+        let redactor = self.redactor.clone();
+        Arc::new(move |text| redactor.mask(text).into_owned())
+    }
+}
+
+/// What the process target must know of a plan.
+fn process_plan(plan: &Plan) -> ProcessPlan {
+    let mut bundles = BTreeMap::new();
+    for side in plan.services.iter().flat_map(|service| [&service.from, &service.to]).flatten() {
+        let source = plan.sources.get(&side.bundle).cloned();
+        let source = source.and_then(|source| Some((plan.bundles.get(&side.bundle)?.clone(), source)));
+        let planned = PlannedBundle {
+            entry: commit_entry(side),
+            host: side.host,
+            health_path: health_path(&side.check),
+            source,
+        };
+        // Where both sides are the same bundle, the goal counts.
+        bundles.insert(side.bundle, planned);
+    }
+    ProcessPlan { bundles, keep: plan.policy.keep }
+}
+
+fn commit_entry(side: &Side) -> CommitEntry {
+    CommitEntry {
+        bundle: side.bundle,
+        release: side.release.clone(),
+        replicas: side.replicas,
+        check: side.check.clone(),
+        port: side.port,
+    }
+}
+
+fn health_path(check: &Check) -> Option<String> {
+    match &check.probe {
+        Probe::Http(http) if http.tls.is_none() => Some(http.path.clone()),
+        Probe::Http(_) | Probe::Tcp | Probe::Command(_) => None,
+    }
+}
