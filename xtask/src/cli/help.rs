@@ -1,0 +1,113 @@
+//! The texts of `--help` that clap does not make by itself.
+
+use crate::exit::Exit;
+use clap::CommandFactory as _;
+use std::{
+    ffi::{OsStr, OsString},
+    fmt::Write as _,
+    path::Path,
+};
+
+/// What stands for the program's name in the texts below.
+const PROGRAM: &str = "{program}";
+
+const EXAMPLES: &str = "\
+Examples:
+  {program} deploy                     test, build and roll out to this machine
+  {program} plan production            show what a deploy would change
+  {program} status                     show what stands here
+  {program} rollback                   bring back what stood before
+  {program} logs local api -f          follow the log of a service";
+
+/// The end of the short help.
+pub(super) fn after_help() -> String {
+    format!(
+        "{EXAMPLES}\n\nRun `{PROGRAM} COMMAND --help` for more on a command, `{PROGRAM} --help` for exit codes."
+    )
+}
+
+pub(super) const FORMAT: &str = "\
+Choose how things are told:
+
+  auto    github under GitHub Actions, plain without a terminal, else tty
+  tty     live lines, one for each stage and unit
+  plain   one line for each change, no escape codes
+  github  groups, annotations and a step summary for GitHub Actions
+  json    one JSON object a line on standard error, documents on standard output";
+
+pub(super) const DEPLOY: &str = "\
+Examples:
+  {program} deploy                              to this machine
+  {program} deploy local --only api             one service, the others stay as they are
+  {program} deploy production --release 3f9a1c2b4d5e --yes
+  {program} deploy production --plan plan.json  exactly what was planned, or nothing";
+
+pub(super) const PLAN: &str = "\
+Examples:
+  {program} plan local
+  {program} plan production --release 3f9a1c2b4d5e --out plan.json
+  {program} plan local --format json | jq .services";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  {program} status production
+  {program} status --format json | jq -r .health";
+
+pub(super) const ROLLBACK: &str = "\
+An open rollout is ended and undone. Otherwise the bundles that stood before the last change come
+back as they were: code, environment, config files and secrets.
+
+Examples:
+  {program} rollback local
+  {program} rollback production --to 3f9a1c2b4d5e --yes";
+
+pub(super) const LOGS: &str = "\
+Examples:
+  {program} logs                 the last lines of every unit here
+  {program} logs local api -f    follow one service, through rotation and replacement of the file
+  {program} logs local api -n 500";
+
+/// The end of the long help: examples and exit codes.
+pub(super) fn after_long_help() -> String {
+    format!("{EXAMPLES}\n\n{}", exit_codes())
+}
+
+/// The end of the long help of `deploy`.
+pub(super) fn deploy_long() -> String {
+    format!("{DEPLOY}\n\n{}", exit_codes())
+}
+
+fn exit_codes() -> String {
+    let mut text = String::from("Exit codes:");
+    for exit in Exit::ALL {
+        write!(text, "\n  {:>2}  {}", exit.code(), exit.meaning()).expect("writing to a String cannot fail");
+    }
+    text
+}
+
+/// What the program is called: as people type it.
+pub(crate) fn program(executable: &OsStr, cargo: Option<OsString>) -> String {
+    let stem = Path::new(executable).file_stem().unwrap_or(OsStr::new("fairlead")).to_string_lossy();
+    if stem == "xtask" && cargo.is_some() { "cargo xtask".to_owned() } else { stem.into_owned() }
+}
+
+/// The command line with the program's name in usage lines and examples.
+pub(crate) fn with_names(program: &str) -> clap::Command {
+    let name =
+        |text: Option<&clap::builder::StyledStr>| text.map(|text| text.to_string().replace(PROGRAM, program));
+    let rename = |mut command: clap::Command| {
+        if let Some(text) = name(command.get_after_help()) {
+            command = command.after_help(text);
+        }
+        if let Some(text) = name(command.get_after_long_help()) {
+            command = command.after_long_help(text);
+        }
+        command
+    };
+    let mut command =
+        rename(super::Cli::command()).display_name(program.to_owned()).bin_name(program.to_owned());
+    for subcommand in command.get_subcommands_mut() {
+        *subcommand = rename(std::mem::take(subcommand));
+    }
+    command
+}

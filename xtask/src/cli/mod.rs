@@ -1,0 +1,233 @@
+//! The command line: what can be typed, and nothing else.
+
+mod help;
+
+pub(crate) use help::{program, with_names};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
+use pipeline::name::Name;
+use std::{ffi::OsString, path::PathBuf};
+
+/// Take a commit to healthy production, and back
+///
+/// `deploy` tests and builds what has changed, replaces the running units one after the other without losing a request,
+/// watches them, and brings back what stood before if they are not healthy. Without an environment it deploys to this
+/// machine.
+#[derive(Debug, Parser)]
+#[command(version, next_line_help = false, disable_help_subcommand = true, max_term_width = 110)]
+#[command(subcommand_required = true, arg_required_else_help = true, infer_long_args = false)]
+#[command(after_help = help::after_help(), after_long_help = help::after_long_help())]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Choose the output [auto, tty, plain, github, json]
+    #[arg(long, global = true, value_enum, default_value_t = Format::Auto, env = "FAIRLEAD_FORMAT")]
+    #[arg(
+        value_name = "FORMAT",
+        hide_env_values = true,
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
+    #[arg(long_help = help::FORMAT)]
+    pub(crate) format: Format,
+    /// Choose when to use colours [auto, always, never]; NO_COLOR is honoured
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
+    pub(crate) color: Colour,
+    /// Tell more: every probe and every action
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+    /// Tell less: only errors and the final line
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Read another project file than fairlead.toml
+    #[arg(long, global = true, value_name = "FILE", env = "FAIRLEAD_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Override a configuration key, e.g. services.api.replicas=3 (repeatable)
+    #[arg(long, global = true, value_name = "KEY=VALUE", action = ArgAction::Append)]
+    pub(crate) set: Vec<String>,
+}
+
+/// How things are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// By where it runs.
+    Auto,
+    /// Live lines on a terminal.
+    Tty,
+    /// One line for each change.
+    Plain,
+    /// Groups, annotations and a step summary for GitHub Actions.
+    Github,
+    /// One JSON object a line.
+    Json,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Test, build and roll out what has changed
+    #[command(after_help = help::DEPLOY, after_long_help = help::deploy_long())]
+    Deploy(Deploy),
+    /// Show what a deploy would change, without changing anything
+    #[command(after_help = help::PLAN)]
+    Plan(Plan),
+    /// Show what stands, and whether it is healthy
+    #[command(after_help = help::STATUS)]
+    Status(Environment),
+    /// List past rollouts, newest first
+    History(History),
+    /// Bring back what stood before
+    #[command(after_help = help::ROLLBACK)]
+    Rollback(Rollback),
+    /// Carry on an interrupted or held rollout
+    Resume(Environment),
+    /// Show what units have logged
+    #[command(after_help = help::LOGS)]
+    Logs(Logs),
+    /// Show who holds the lease, and why
+    Lock(Environment),
+    /// Run the project's tests, unless nothing has changed
+    Test(Stage),
+    /// Build the release, unless nothing has changed
+    Build(Stage),
+    /// Check what an environment needs, with the fix of each problem
+    Doctor(Environment),
+    /// Stop every unit of an environment on this machine
+    Down(Down),
+    #[command(name = "__supervisor", hide = true, disable_help_flag = true)]
+    Supervisor(Background),
+    #[command(name = "__router", hide = true, disable_help_flag = true)]
+    Router(Background),
+}
+
+/// Which environment.
+#[derive(Debug, Args)]
+pub(crate) struct Environment {
+    /// The environment: a file in deploy/environments
+    #[arg(value_name = "ENV", default_value = "local")]
+    pub(crate) environment: String,
+}
+
+/// Where a release comes from.
+#[derive(Debug, Args)]
+pub(crate) struct Source {
+    /// Take this release instead of building: its name, or the path of a release-manifest.json
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) release: Option<String>,
+    /// Run the stages even if nothing has changed
+    #[arg(long, conflicts_with = "release")]
+    pub(crate) force: bool,
+    /// Change this service alone
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) only: Option<Name>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    #[command(flatten)]
+    pub(crate) environment: Environment,
+    /// Carry out this plan as it is, or refuse it, naming what has changed since
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["release", "force", "only"])]
+    pub(crate) plan: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Do not ask for confirmation
+    #[arg(short, long, env = "FAIRLEAD_YES", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub(crate) yes: bool,
+    /// Leave a failed first deploy standing for inspection
+    #[arg(long)]
+    pub(crate) keep_failed: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) environment: Environment,
+    /// Write the plan to a file, for `deploy --plan`
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: Source,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    #[command(flatten)]
+    pub(crate) environment: Environment,
+    /// List at most this many
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    #[command(flatten)]
+    pub(crate) environment: Environment,
+    /// Return to this release instead of the previous one
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) to: Option<String>,
+    /// Do not ask for confirmation
+    #[arg(short, long, env = "FAIRLEAD_YES", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) environment: Environment,
+    /// The service; all of them if left out
+    #[arg(value_name = "SERVICE")]
+    pub(crate) service: Option<Name>,
+    /// Keep showing new lines until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Begin with this many last lines of each unit
+    #[arg(short = 'n', long, value_name = "LINES", default_value_t = 50)]
+    pub(crate) lines: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stage {
+    /// Run the stage even if nothing has changed
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Down {
+    #[command(flatten)]
+    pub(crate) environment: Environment,
+    /// Do not ask for confirmation
+    #[arg(short, long, env = "FAIRLEAD_YES", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub(crate) yes: bool,
+}
+
+/// The arguments of a process that Fairlead starts for itself; read by the process's own library.
+#[derive(Debug, Args)]
+pub(crate) struct Background {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! `deploy`: the stages that are not done yet, then the rollout.
+
+use super::{
+    confirm::confirm,
+    plan,
+    protection::{self, Asked as ProtectedRequest},
+    rollout::{Aim, carry_out},
+};
+use crate::{
+    cli::Deploy,
+    context::Context,
+    exit::Asked,
+    failure::Failure,
+    reporter::{Ending, Story},
+    signals::Stops,
+    wire::{self, Opened},
+};
+use deploy::{plan::Plan, session::ApplyOptions};
+
+/// Deploys.
+pub(super) async fn run(context: &Context, request: &Deploy) -> Result<Ending, Failure> {
+    let environment = request.environment.environment.as_str();
+    let opened = wire::open(context, environment)?;
+    let protected = opened.loaded.environment.protected;
+    if protected {
+        protection::check_request(ProtectedRequest {
+            program: &context.program,
+            environment,
+            set: &context.global.set,
+            is_made: request.plan.is_some() || request.source.release.is_some(),
+        })?;
+    }
+    let mut stops = Stops::listen()?;
+    let plan = get_plan(context, &opened, &mut stops, request).await?;
+    if plan.is_empty() {
+        let sentence = format!("nothing to do: release {} already stands on {environment}", plan.release);
+        return Ok(Ending::done(sentence, context.took()));
+    }
+    context.narrator.tell(&Story::Planned(&plan));
+    let what = format!("Release {} goes to the protected environment `{environment}`.", plan.release);
+    confirm(context, &mut stops, environment, protected, request.yes, &what).await?;
+    let release = plan.release.clone();
+    let command = format!("deploy {environment}");
+    let options = ApplyOptions { keep_failed: request.keep_failed, command, rollback_asked: false };
+    let aim = Aim { environment, release: &release, asked: Asked::Apply };
+    let apply = |events, commands| opened.session.apply(plan, options, events, commands);
+    carry_out(context, &mut stops, aim, apply).await.map(|(_, ending)| ending)
+}
+
+/// The plan that was given, or one that is made.
+async fn get_plan(
+    context: &Context,
+    opened: &Opened,
+    stops: &mut Stops,
+    request: &Deploy,
+) -> Result<Plan, Failure> {
+    let Some(path) = &request.plan else { return plan::make(context, opened, stops, &request.source).await };
+    let plan = wire::read_plan(path)?;
+    let environment = &opened.loaded.environment.name;
+    if plan.environment != *environment {
+        let text =
+            format!("the plan `{}` is for `{}`, not for `{environment}`", path.display(), plan.environment);
+        let right = format!("deploy {} --plan {}", plan.environment, path.display());
+        return Err(Failure::usage(text)
+            .hint(format!("`{}` carries it out", context.command(&right)))
+            .into());
+    }
+    Ok(plan)
+}

@@ -1,0 +1,38 @@
+//! The commands: thin. Each loads what it needs, asks a session, and shows what it says.
+
+mod confirm;
+mod data;
+mod deploy;
+mod doctor;
+mod down;
+mod logs;
+mod plan;
+mod protection;
+mod resume;
+mod rollback;
+mod rollout;
+mod stage;
+
+use crate::{cli::Command, context::Context, failure::Failure, reporter::Ending};
+use pipeline::stage::StageName;
+
+/// Runs a command. Those that only show something have no ending to tell.
+pub(crate) async fn run(context: &Context, command: Command) -> Result<Option<Ending>, Failure> {
+    match command {
+        Command::Deploy(request) => deploy::run(context, &request).await.map(Some),
+        Command::Plan(request) => plan::run(context, &request).await.map(|()| None),
+        Command::Status(request) => data::status(context, &request).await.map(|()| None),
+        Command::History(request) => data::history(context, &request).await.map(|()| None),
+        Command::Rollback(request) => rollback::run(context, &request).await.map(Some),
+        Command::Resume(request) => resume::run(context, &request).await.map(Some),
+        Command::Logs(request) => logs::run(context, &request).await.map(|()| None),
+        Command::Lock(request) => data::lock(context, &request).await.map(|()| None),
+        Command::Test(request) => stage::run(context, StageName::Test, &request).await.map(Some),
+        Command::Build(request) => stage::run(context, StageName::Build, &request).await.map(Some),
+        Command::Doctor(request) => doctor::run(context, &request).await.map(Some),
+        Command::Down(request) => down::run(context, &request).await.map(Some),
+        // These have runtimes of their own; see `app`.
+        Command::Supervisor(background) => crate::wire::supervisor(background.arguments).await.map(|()| None),
+        Command::Router(background) => crate::wire::router(background.arguments).await.map(|()| None),
+    }
+}

@@ -1,0 +1,59 @@
+//! `plan`: what a deploy would change.
+
+use super::{protection, stage};
+use crate::{
+    cli::{Plan as Request, Source},
+    context::Context,
+    failure::Failure,
+    render,
+    signals::{Stops, Then},
+    wire::{self, Opened},
+};
+use deploy::plan::Plan;
+use pipeline::stage::StageName;
+
+/// Shows a plan, and writes it down if asked to.
+pub(super) async fn run(context: &Context, request: &Request) -> Result<(), Failure> {
+    let environment = &request.environment.environment;
+    let opened = wire::open(context, environment)?;
+    if opened.loaded.environment.protected {
+        protection::check_request(protection::Asked {
+            program: &context.program,
+            environment,
+            set: &context.global.set,
+            is_made: request.source.release.is_some(),
+        })?;
+    }
+    let mut stops = Stops::listen()?;
+    let plan = make(context, &opened, &mut stops, &request.source).await?;
+    context.output.document(&plan, |paint| render::plan(&plan, paint))?;
+    if let Some(path) = &request.out {
+        wire::write_plan(path, &plan)?;
+        let carry_out = context.command(&format!("deploy {environment} --plan {}", path.display()));
+        context.narrator.note(&format!("the plan was written: `{carry_out}` carries it out"));
+    }
+    Ok(())
+}
+
+/// Gets the release, building it if need be, and makes a plan that brings it.
+pub(super) async fn make(
+    context: &Context,
+    opened: &Opened,
+    stops: &mut Stops,
+    source: &Source,
+) -> Result<Plan, Failure> {
+    let release = match &source.release {
+        Some(text) => wire::find_release(context, opened, text)?,
+        None => {
+            let names = [StageName::Test, StageName::Build];
+            let made = stage::run_all(context, opened, stops, &names, source.force).await?;
+            made.ok_or_else(|| Failure::from(Failure::usage("the build stage made no release")))?
+        }
+    };
+    let environment = &opened.loaded.environment;
+    if environment.protected {
+        protection::check_release(environment.name.as_str(), &release)?;
+    }
+    let planning = opened.session.plan(&release, source.only.as_ref());
+    Ok(stops.guard(planning, || Then::Leave).await.ok_or(Failure::Stopped)??)
+}

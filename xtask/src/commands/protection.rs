@@ -1,0 +1,94 @@
+//! What a protected environment takes: a release of a clean tree that passed every stage, and nothing that is not in
+//! the files. Pure.
+
+use crate::failure::Failure;
+use deploy::session::SessionError;
+use pipeline::release::{Release, StageVerdict};
+
+/// What a command asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// The program as people type it.
+    pub(super) program: &'a str,
+    /// The environment.
+    pub(super) environment: &'a str,
+    /// Overrides from the command line.
+    pub(super) set: &'a [String],
+    /// Whether it names a release or a plan instead of building.
+    pub(super) is_made: bool,
+}
+
+/// Checks what is asked of a protected environment, before anything is built.
+pub(super) fn check_request(asked: Asked<'_>) -> Result<(), SessionError> {
+    let Asked { program, environment, set, is_made } = asked;
+    if let Some(first) = set.first() {
+        let key = first.split('=').next().unwrap_or_default();
+        return Err(Failure::refused(format!("`{environment}` is protected and takes no `--set` (`{key}`)"))
+            .hint(format!("write it into deploy/environments/{environment}.toml and commit it")));
+    }
+    if !is_made {
+        let text =
+            format!("`{environment}` is protected: it takes a release that was made before, and builds none");
+        return Err(Failure::refused(text)
+            .hint(format!("make one with `{program} test` and `{program} build`"))
+            .hint(format!("then `{program} deploy {environment} --release RELEASE`")));
+    }
+    Ok(())
+}
+
+/// Checks the release that is to come to a protected environment.
+pub(super) fn check_release(environment: &str, release: &Release) -> Result<(), SessionError> {
+    let id = &release.id;
+    if release.dirty {
+        let text =
+            format!("`{environment}` is protected: release {id} is of a tree with uncommitted changes");
+        return Err(Failure::refused(text).hint("commit the changes, build again, and deploy that release"));
+    }
+    if release.commit.is_none() {
+        let text = format!("`{environment}` is protected: release {id} is of no commit");
+        return Err(Failure::refused(text).hint("build it within a git work tree"));
+    }
+    let not_run = release.stages.iter().find(|(_, verdict)| **verdict == StageVerdict::NotRun);
+    if let Some((stage, _)) = not_run {
+        let text = format!("`{environment}` is protected: release {id} did not pass the stage `{stage}`");
+        return Err(Failure::refused(text).hint("run the stage, build again, and deploy that release"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+    use deploy::session::Kind;
+
+    fn asked<'a>(set: &'a [String], is_made: bool) -> Asked<'a> {
+        Asked { program: "cargo xtask", environment: "production", set, is_made }
+    }
+
+    #[test]
+    fn it_neither_builds_nor_takes_overrides() {
+        let set = ["services.api.env.TOKEN=secret".to_owned()];
+        let refused = check_request(asked(&set, true)).expect_err("refused");
+        assert_eq!(refused.kind, Kind::Refused);
+        assert!(!refused.message.contains("secret"), "{}", refused.message);
+        assert_eq!(check_request(asked(&[], false)).expect_err("refused").kind, Kind::Refused);
+        assert!(check_request(asked(&[], true)).is_ok());
+    }
+
+    #[test]
+    fn it_takes_a_clean_release_that_passed_every_stage() {
+        let release = samples::release();
+        assert!(check_release("production", &release).is_ok());
+        let unfit = [
+            Release { dirty: true, ..release.clone() },
+            Release { commit: None, ..release.clone() },
+            Release { stages: [("test".to_owned(), StageVerdict::NotRun)].into(), ..release.clone() },
+        ];
+        for release in unfit {
+            let refused = check_release("production", &release).expect_err("refused");
+            assert_eq!(refused.kind, Kind::Refused);
+            assert!(!refused.hints.is_empty());
+        }
+    }
+}

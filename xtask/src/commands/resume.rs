@@ -1,0 +1,24 @@
+//! `resume`: the open rollout is carried on.
+
+use super::rollout::{Aim, carry_out};
+use crate::{
+    cli::Environment, context::Context, exit::Asked, failure::Failure, reporter::Ending, signals::Stops, wire,
+};
+use deploy::session::ApplyOptions;
+
+/// Resumes.
+pub(super) async fn run(context: &Context, request: &Environment) -> Result<Ending, Failure> {
+    let environment = request.environment.as_str();
+    let opened = wire::open(context, environment)?;
+    let mut stops = Stops::listen()?;
+    let open = opened.session.open_rollout().await?;
+    let Some(open) = open else {
+        let error = Failure::refused(format!("no rollout is open on `{environment}`"));
+        let status = context.command(&format!("status {environment}"));
+        return Err(error.hint(format!("`{status}` shows what stands")).into());
+    };
+    let options = ApplyOptions { command: format!("resume {environment}"), ..ApplyOptions::default() };
+    let aim = Aim { environment, release: &open.release, asked: Asked::Apply };
+    let resume = |events, commands| opened.session.resume(None, options, events, commands);
+    carry_out(context, &mut stops, aim, resume).await.map(|(_, ending)| ending)
+}

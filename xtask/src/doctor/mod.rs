@@ -1,0 +1,198 @@
+//! Examining an environment: every tool, file and port that it needs, each with its fix. Changes nothing.
+
+mod ports;
+mod tools;
+
+use crate::{
+    context::Context,
+    failure::Failure,
+    paint::Paint,
+    wire::{self, Opened},
+};
+use deploy::adapter::process::{Client, protocol::Hello};
+use serde::Serialize;
+use std::path::Path;
+
+/// Less free space than this is worth a warning: a few releases of a few services.
+const SPACE_WARN: u64 = 1024 * 1024 * 1024;
+
+/// Less free space than this is too little: not one release fits for sure.
+const SPACE_FAIL: u64 = 100 * 1024 * 1024;
+
+/// How something stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Grade {
+    /// As it should be.
+    Ok,
+    /// It works, but not in every case.
+    Warn,
+    /// A deploy would fail.
+    Fail,
+}
+
+/// What was found at one check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Finding {
+    /// What was checked.
+    pub(crate) check: String,
+    /// How it stands.
+    pub(crate) grade: Grade,
+    /// What was found.
+    pub(crate) found: String,
+    /// What to do, if it is not as it should be.
+    pub(crate) fix: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: &str, found: impl Into<String>) -> Self {
+        Self { check: check.to_owned(), grade: Grade::Ok, found: found.into(), fix: None }
+    }
+
+    fn warn(check: &str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { check: check.to_owned(), grade: Grade::Warn, found: found.into(), fix: Some(fix.into()) }
+    }
+
+    fn fail(check: &str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { check: check.to_owned(), grade: Grade::Fail, found: found.into(), fix: Some(fix.into()) }
+    }
+}
+
+/// Examines an environment.
+pub(crate) async fn findings(context: &Context, environment: &str) -> Vec<Finding> {
+    let mut findings = tools::findings(&context.variables).await;
+    match wire::open(context, environment) {
+        Ok(opened) => {
+            findings.insert(0, Finding::ok("configuration", files(&opened)));
+            findings.extend(of_environment(context, &opened).await);
+        }
+        Err(failure) => findings.insert(0, configuration(&failure)),
+    }
+    findings
+}
+
+fn files(opened: &Opened) -> String {
+    let files: Vec<&str> = opened.loaded.files.keys().map(String::as_str).collect();
+    format!("{} in order", files.join(", "))
+}
+
+fn configuration(failure: &Failure) -> Finding {
+    let text = failure.to_text(Paint::OFF);
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    Finding::fail("configuration", first, text.trim_end().to_owned())
+}
+
+async fn of_environment(context: &Context, opened: &Opened) -> Vec<Finding> {
+    let state = opened.session.state_folder();
+    let supervisor = hello(state).await;
+    let mut findings = vec![writable(state), space(state)];
+    let router = supervisor.as_ref().ok().and_then(Option::as_ref).and_then(|hello| hello.router_pid);
+    let services = &opened.loaded.environment.services;
+    findings.extend(
+        services.iter().map(|(name, service)| ports::finding(name, service.host, service.port, router)),
+    );
+    findings.push(supervised(context, opened, &supervisor));
+    findings.push(lease(context, opened).await);
+    findings
+}
+
+async fn hello(state: &Path) -> Result<Option<Hello>, String> {
+    let client = Client::new(state).map_err(|error| error.to_string())?;
+    client.hello().await.map_err(|error| error.to_string())
+}
+
+fn supervised(context: &Context, opened: &Opened, hello: &Result<Option<Hello>, String>) -> Finding {
+    let environment = &opened.loaded.environment.name;
+    match hello {
+        Ok(Some(hello)) => Finding::ok("supervisor", format!("answers, process {}", hello.pid)),
+        Ok(None) => Finding::ok("supervisor", "not running; the next deploy starts it"),
+        Err(problem) => {
+            let down = context.command(&format!("down {environment}"));
+            let fix = format!("end it: `{down}`, then deploy again");
+            Finding::fail("supervisor", format!("does not answer as it should: {problem}"), fix)
+        }
+    }
+}
+
+async fn lease(context: &Context, opened: &Opened) -> Finding {
+    let environment = &opened.loaded.environment.name;
+    let show = format!("`{}` tells more", context.command(&format!("lock {environment}")));
+    match opened.session.lock().await {
+        Ok(lock) => match lock.lease {
+            None => Finding::ok("lease", "free"),
+            Some(lease) => Finding::warn(
+                "lease",
+                format!("held by {} for `{}` ({})", lease.holder, lease.command, lease.verdict),
+                show,
+            ),
+        },
+        Err(error) => Finding::fail("lease", error.message, "mend or remove what the message names"),
+    }
+}
+
+/// Tries to write where state is to be kept, in the nearest folder that is there already.
+fn writable(state: &Path) -> Finding {
+    let Some(folder) = existing(state) else {
+        return Finding::fail(
+            "state folder",
+            "none of its parents exists",
+            "run within the project's folder",
+        );
+    };
+    match tempfile::tempfile_in(folder) {
+        Ok(_) => Finding::ok("state folder", format!("{} can be written", folder.display())),
+        Err(error) => {
+            let fix = format!("make {} writable for the user that deploys", folder.display());
+            Finding::fail("state folder", format!("cannot write in {}: {error}", folder.display()), fix)
+        }
+    }
+}
+
+fn space(state: &Path) -> Finding {
+    let Some(statistics) = existing(state).and_then(|folder| nix::sys::statvfs::statvfs(folder).ok()) else {
+        return Finding::warn("disk space", "unknown", "look at `df` yourself");
+    };
+    // The two have different widths on different platforms.
+    #[expect(clippy::useless_conversion, reason = "their widths differ by platform")]
+    let free = u64::from(statistics.blocks_available()).saturating_mul(u64::from(statistics.fragment_size()));
+    graded_space(free)
+}
+
+fn graded_space(free: u64) -> Finding {
+    let found = format!("{} MB free", free / 1_000_000);
+    match free {
+        0..SPACE_FAIL => Finding::fail("disk space", found, "free some: not even one release may fit"),
+        SPACE_FAIL..SPACE_WARN => Finding::warn("disk space", found, "free some: only a few releases fit"),
+        _ => Finding::ok("disk space", found),
+    }
+}
+
+fn existing(folder: &Path) -> Option<&Path> {
+    folder.ancestors().find(|folder| folder.is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_there_yet_is_judged_by_its_parent() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(writable(&folder.path().join("a/b/c")).grade, Grade::Ok);
+        assert_eq!(writable(Path::new("/proc/none/such")).grade, Grade::Fail);
+    }
+
+    #[test]
+    fn little_space_is_told_in_time() {
+        let grades =
+            [0, SPACE_FAIL - 1, SPACE_FAIL, SPACE_WARN - 1, SPACE_WARN].map(|free| graded_space(free).grade);
+        assert_eq!(grades, [Grade::Fail, Grade::Fail, Grade::Warn, Grade::Warn, Grade::Ok]);
+    }
+
+    #[test]
+    fn every_finding_that_is_not_ok_has_its_fix() {
+        assert!(graded_space(0).fix.is_some());
+        assert!(graded_space(u64::MAX).fix.is_none());
+    }
+}

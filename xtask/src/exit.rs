@@ -1,0 +1,156 @@
+//! Exit codes: public, few, and decided here alone.
+
+use deploy::{decide::Leave, run::End, session::Kind, state::Outcome};
+
+/// How a command ends. The numbers are public and never change their meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, and healthy; also a rollback that was asked for.
+    Done = 0,
+    /// A stage failed; nothing was deployed.
+    StageFailed = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// Refused; nothing was changed.
+    Refused = 3,
+    /// The rollout failed and was rolled back: what stood before stands again, possibly nothing.
+    RolledBack = 10,
+    /// The rollback failed: a human is needed.
+    RollbackFailed = 11,
+    /// Held or inconclusive: everything was left as it is, a human decides.
+    Held = 12,
+    /// The lease is held by another, or was lost.
+    Locked = 13,
+    /// Interrupted; the rollout can be resumed.
+    Interrupted = 14,
+    /// A defect of the program.
+    Bug = 70,
+}
+
+/// What the operator asked for: the same outcome can be a success or a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// To carry a plan out, or to carry it on.
+    Apply,
+    /// To end an open rollout and bring back what stood before.
+    Cancel,
+}
+
+impl Exit {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 10] = [
+        Self::Done,
+        Self::StageFailed,
+        Self::Usage,
+        Self::Refused,
+        Self::RolledBack,
+        Self::RollbackFailed,
+        Self::Held,
+        Self::Locked,
+        Self::Interrupted,
+        Self::Bug,
+    ];
+
+    /// The number.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// What it means, for `--help`.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done, and healthy (also a rollback that was asked for)",
+            Self::StageFailed => "a stage failed, nothing was deployed",
+            Self::Usage => "the command line or the configuration is wrong",
+            Self::Refused => "refused, nothing was changed (stale plan, failed check, protected environment)",
+            Self::RolledBack => "rolled back: what stood before stands again, possibly nothing",
+            Self::RollbackFailed => "the rollback failed, a human is needed",
+            Self::Held => "held or inconclusive, a human decides",
+            Self::Locked => "the lease is held by another, or was lost",
+            Self::Interrupted => "interrupted, can be resumed",
+            Self::Bug => "a bug in Fairlead",
+        }
+    }
+
+    /// How an executor came out of a rollout.
+    pub fn of_end(end: &End, asked: Asked) -> Self {
+        match (end, asked) {
+            (End::Finished(Outcome::RolledBack { .. }), Asked::Cancel) => Self::Done,
+            (End::Finished(Outcome::RolledBack { .. }), Asked::Apply) => Self::RolledBack,
+            (End::Finished(Outcome::Succeeded), _) => Self::Done,
+            (End::Finished(Outcome::Refused { .. }), _) => Self::Refused,
+            (End::Finished(Outcome::Held { .. }), _) => Self::Held,
+            (End::Finished(Outcome::RollbackFailed { .. }), _) => Self::RollbackFailed,
+            (End::Left(Leave::Interrupted), _) => Self::Interrupted,
+            (End::Left(Leave::Lost { .. }), _) => Self::Locked,
+        }
+    }
+
+    /// What an error before or beside a rollout means.
+    pub fn of_error(kind: Kind) -> Self {
+        match kind {
+            Kind::Stage => Self::StageFailed,
+            Kind::Usage => Self::Usage,
+            Kind::Refused | Kind::State => Self::Refused,
+            Kind::Locked => Self::Locked,
+            Kind::Bug => Self::Bug,
+        }
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::failure;
+
+    #[test]
+    fn every_end_has_its_number() {
+        let cause = || failure("api", "never-ready");
+        let rolled_back = || End::Finished(Outcome::RolledBack { cause: cause() });
+        let table = [
+            (End::Finished(Outcome::Succeeded), Asked::Apply, 0),
+            (End::Finished(Outcome::Succeeded), Asked::Cancel, 0),
+            (End::Finished(Outcome::Refused { cause: cause() }), Asked::Apply, 3),
+            (rolled_back(), Asked::Apply, 10),
+            (rolled_back(), Asked::Cancel, 0),
+            (
+                End::Finished(Outcome::RollbackFailed { cause: cause(), failure: Box::new(cause()) }),
+                Asked::Cancel,
+                11,
+            ),
+            (End::Finished(Outcome::Held { cause: cause(), back: false }), Asked::Apply, 12),
+            (End::Left(Leave::Lost { generation: 3 }), Asked::Apply, 13),
+            (End::Left(Leave::Interrupted), Asked::Apply, 14),
+        ];
+        for (end, asked, code) in table {
+            assert_eq!(Exit::of_end(&end, asked).code(), code, "{end:?} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn every_error_has_its_number() {
+        let table = [
+            (Kind::Stage, 1),
+            (Kind::Usage, 2),
+            (Kind::Refused, 3),
+            (Kind::State, 3),
+            (Kind::Locked, 13),
+            (Kind::Bug, 70),
+        ];
+        for (kind, code) in table {
+            assert_eq!(Exit::of_error(kind).code(), code, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_numbers_are_the_published_ones() {
+        assert_eq!(Exit::ALL.map(Exit::code), [0, 1, 2, 3, 10, 11, 12, 13, 14, 70]);
+    }
+}

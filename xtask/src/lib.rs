@@ -1,0 +1,35 @@
+//! Fairlead: takes a commit to healthy production, and back.
+//!
+//! This is the hall: command line, wiring, reporters and exit codes. It holds no rules of its own; those are in
+//! `pipeline` (makes a release) and `deploy` (takes it to an environment and keeps it there).
+//!
+//! Another repository uses it as its own `xtask`:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     fairlead::main()
+//! }
+//! ```
+
+mod app;
+mod cli;
+mod commands;
+mod context;
+mod doctor;
+mod exit;
+mod failure;
+mod follow;
+mod output;
+mod paint;
+mod render;
+mod reporter;
+#[cfg(test)]
+mod schema;
+mod signals;
+mod wire;
+
+#[cfg(test)]
+mod samples;
+
+pub use app::main;
+pub use exit::{Asked, Exit};

@@ -1,0 +1,125 @@
+//! A plan for people: what changes, how, within which bounds, and what to know before.
+
+use super::table::{Cell, Table};
+use crate::paint::{Paint, Tone};
+use deploy::{
+    plan::{Plan, PlanKind, ServicePlan, Side},
+    strategy::Strategy,
+    verdict::seconds,
+};
+use std::fmt::Write as _;
+
+/// The plan as text.
+pub(crate) fn plan(plan: &Plan, paint: Paint) -> String {
+    let mut text = String::new();
+    let title = match plan.kind {
+        PlanKind::Deploy => format!("Plan: release {} to {}", plan.release, plan.environment),
+        PlanKind::Rollback => format!("Plan: return {} to release {}", plan.environment, plan.release),
+    };
+    add(&mut text, &paint.tone(Tone::Title, &title));
+    if plan.is_empty() {
+        add(&mut text, "nothing to do: everything stands as it should");
+    } else {
+        text.push('\n');
+        text.push_str(&services(plan).render(paint));
+    }
+    for service in &plan.services {
+        text.push('\n');
+        details(&mut text, service, paint);
+    }
+    if !plan.unchanged.is_empty() && !plan.is_empty() {
+        let names: Vec<&str> = plan.unchanged.iter().map(pipeline::name::Name::as_str).collect();
+        add(&mut text, &format!("\nunchanged: {}", names.join(", ")));
+    }
+    overrides(&mut text, plan, paint);
+    risks(&mut text, plan, paint);
+    text
+}
+
+fn services(plan: &Plan) -> Table {
+    let mut table = Table::new(&["SERVICE", "FROM", "TO", "UNITS", "STRATEGY"]);
+    for service in &plan.services {
+        table.row([
+            Cell::toned(service.service.as_str(), Tone::Title),
+            side(service.from.as_ref()).into(),
+            side(service.to.as_ref()).into(),
+            units(service).into(),
+            strategy(service).into(),
+        ]);
+    }
+    table
+}
+
+fn side(side: Option<&Side>) -> String {
+    side.map_or_else(|| "nothing".to_owned(), |side| format!("{} ({})", side.release, side.bundle.short()))
+}
+
+fn units(service: &ServicePlan) -> String {
+    let (from, to) = (service.count_of(service.from.as_ref()), service.count_of(service.to.as_ref()));
+    if from == to { to.to_string() } else { format!("{from} -> {to}") }
+}
+
+fn strategy(service: &ServicePlan) -> String {
+    let batches = service.strategy.batches(service.count_of(service.to.as_ref()));
+    match &service.strategy {
+        Strategy::Recreate => "recreate, all at once".to_owned(),
+        Strategy::Rolling(rolling) => {
+            let first = if rolling.max_surge > 0 { "start-first" } else { "stop-first" };
+            let plural = if batches == 1 { "" } else { "es" };
+            format!("rolling, {batches} batch{plural}, {first}")
+        }
+    }
+}
+
+fn details(text: &mut String, service: &ServicePlan, paint: Paint) {
+    add(text, &paint.tone(Tone::Title, service.service.as_str()));
+    match (&service.from, &service.to) {
+        (None, _) => add(text, "  new: nothing stands yet"),
+        (Some(_), None) => add(text, "  is taken away"),
+        (Some(_), Some(_)) => changes(text, service),
+    }
+    add(
+        text,
+        &format!(
+            "  at least {} available, at most {} running; watched for {} after each batch",
+            service.available_min(),
+            service.running_max(),
+            seconds(service.bake),
+        ),
+    );
+    if !service.depends_on.is_empty() {
+        let names: Vec<&str> = service.depends_on.iter().map(pipeline::name::Name::as_str).collect();
+        add(text, &format!("  after {}", names.join(", ")));
+    }
+}
+
+fn changes(text: &mut String, service: &ServicePlan) {
+    let shown = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
+    for change in &service.changes {
+        add(text, &format!("  {}: {} -> {}", change.field, shown(&change.from), shown(&change.to)));
+    }
+}
+
+fn overrides(text: &mut String, plan: &Plan, paint: Paint) {
+    if plan.overrides.is_empty() {
+        return;
+    }
+    add(text, &format!("\n{}", paint.tone(Tone::Title, "Not as in the files")));
+    for each in &plan.overrides {
+        add(text, &format!("  {} = {}  (from {})", each.key, each.value, each.origin));
+    }
+}
+
+fn risks(text: &mut String, plan: &Plan, paint: Paint) {
+    if !plan.risks.is_empty() {
+        text.push('\n');
+    }
+    for risk in &plan.risks {
+        let service = risk.service.as_ref().map(|service| format!("{service}: ")).unwrap_or_default();
+        add(text, &format!("{}: {service}{}", paint.tone(Tone::Warn, "warning"), risk.message));
+    }
+}
+
+fn add(text: &mut String, line: &str) {
+    writeln!(text, "{line}").expect("writing to a String cannot fail");
+}

@@ -1,0 +1,228 @@
+//! Events in words: what is told, with which weight. Pure, and the same for every reporter that people read.
+
+use crate::paint::Tone;
+use deploy::{
+    decide::{Reason, Subject},
+    event::{ActionResult, Event},
+    model::{Action, Intent},
+    plan::PlanKind,
+    state::{Outcome, Phase, Step},
+    verdict::{describe, seconds},
+};
+use pipeline::event::Event as PipelineEvent;
+
+/// How much something weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Weight {
+    /// Every probe and action.
+    Detail,
+    /// A change of state.
+    Step,
+    /// Something that stays: it is told even where live lines show the steps.
+    Landmark,
+    /// Something that is told however quiet it is to be.
+    Alarm,
+}
+
+/// One line of the story.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    /// What it is about: `api/0 (3f9a1c2b4d5e)`.
+    pub(super) subject: String,
+    /// What is said of it.
+    pub(super) text: String,
+    /// How it is meant.
+    pub(super) tone: Tone,
+    /// How much it weighs.
+    pub(super) weight: Weight,
+    /// Lines that belong to it, shown indented; what programs wrote, so not to be trusted.
+    pub(super) block: Vec<String>,
+}
+
+impl Line {
+    pub(super) fn new(subject: impl Into<String>, text: impl Into<String>, weight: Weight) -> Self {
+        let (subject, text) = (subject.into(), text.into());
+        Self { subject, text, tone: Tone::Plain, weight, block: Vec::new() }
+    }
+
+    fn tone(self, tone: Tone) -> Self {
+        Self { tone, ..self }
+    }
+
+    fn block(self, block: Vec<String>) -> Self {
+        Self { block, ..self }
+    }
+}
+
+/// What a subject is called.
+pub(super) fn subject(subject: &Subject) -> String {
+    match subject {
+        Subject::Rollout => "rollout".to_owned(),
+        Subject::Service(name) => name.to_string(),
+        Subject::Unit(unit) => unit.label(),
+    }
+}
+
+/// What happened while a release was made.
+pub(super) fn pipeline(event: &PipelineEvent) -> Line {
+    match event {
+        PipelineEvent::StageStarted { stage, because } => {
+            Line::new(stage_word(*stage), format!("runs: {because}"), Weight::Step)
+        }
+        PipelineEvent::StageOutput { stage, line } => Line::new(stage_word(*stage), line, Weight::Detail),
+        PipelineEvent::StageSkipped { stage, reason } => {
+            Line::new(stage_word(*stage), format!("skipped: {reason}"), Weight::Landmark).tone(Tone::Dim)
+        }
+        PipelineEvent::StagePassed { stage, duration_ms, summary } => {
+            let colon = if summary.is_empty() { "" } else { ": " };
+            let text = format!("passed{colon}{summary} ({})", seconds(*duration_ms));
+            Line::new(stage_word(*stage), text, Weight::Landmark).tone(Tone::Good)
+        }
+        PipelineEvent::StageFailed { stage, message, excerpt } => {
+            let line = Line::new(stage_word(*stage), format!("failed: {message}"), Weight::Alarm);
+            line.tone(Tone::Bad).block(excerpt.clone())
+        }
+        PipelineEvent::ReleaseMade { release, dirty, services } => {
+            let dirty = if *dirty { ", of a tree with uncommitted changes" } else { "" };
+            let plural = if *services == 1 { "" } else { "s" };
+            let text = format!("{release}: {services} service{plural}{dirty}");
+            Line::new("release", text, Weight::Landmark)
+        }
+    }
+}
+
+/// A stage's name as it is typed.
+pub(super) fn stage_word(stage: pipeline::stage::StageName) -> &'static str {
+    match stage {
+        pipeline::stage::StageName::Test => "test",
+        pipeline::stage::StageName::Build => "build",
+    }
+}
+
+/// What happened to an environment; none if there is nothing to say.
+pub(super) fn deploy(event: &Event) -> Option<Line> {
+    let line = match event {
+        Event::LeaseAcquired { generation, took_over: None } => {
+            Line::new("rollout", format!("has the lease, generation {generation}"), Weight::Detail)
+        }
+        Event::LeaseAcquired { generation, took_over: Some(whose) } => {
+            let text = format!("took over the lease, generation {generation}: {whose}");
+            Line::new("rollout", text, Weight::Landmark).tone(Tone::Warn)
+        }
+        Event::RolloutBegan { environment, release, kind, services, resumed, .. } => Line::new(
+            "rollout",
+            beginning(environment.as_str(), release, *kind, services, *resumed),
+            Weight::Landmark,
+        ),
+        Event::Decided { reason } => decided(reason),
+        Event::ActionBegan { intent } => {
+            Line::new(object(intent), format!("{} …", intent.action.verb()), Weight::Detail)
+        }
+        Event::ActionEnded { intent, took, result } => ended(intent, &seconds(*took), result),
+        Event::Looked { unit, look } => {
+            let text = format!("probe: {} after {}", describe(&look.answer), seconds(look.took));
+            Line::new(unit.label(), text, Weight::Detail)
+        }
+        Event::EvidenceCollected { dossier, path } => {
+            let kept = path.as_ref().map(|path| format!(", kept as {}", path.display()));
+            let text = format!("evidence collected{}", kept.unwrap_or_default());
+            let block = dossier.to_text().lines().map(str::to_owned).collect();
+            Line::new("dossier", text, Weight::Alarm).tone(Tone::Warn).block(block)
+        }
+        // The final line says it.
+        Event::Waited { .. } | Event::RolloutFinished { .. } | Event::RolloutLeft { .. } => return None,
+    };
+    Some(line)
+}
+
+fn beginning(
+    environment: &str,
+    release: &str,
+    kind: PlanKind,
+    services: &[(pipeline::name::Name, Vec<String>)],
+    resumed: bool,
+) -> String {
+    let again = if resumed { "takes up again: " } else { "" };
+    let what = match kind {
+        PlanKind::Deploy => format!("brings release {release} to {environment}"),
+        PlanKind::Rollback => format!("returns {environment} to release {release}"),
+    };
+    let changes = services.iter().map(|(service, fields)| match fields.is_empty() {
+        true => service.to_string(),
+        false => format!("{service} ({})", fields.join(", ")),
+    });
+    let changes: Vec<String> = changes.collect();
+    let colon = if changes.is_empty() { "" } else { ": " };
+    format!("{again}{what}{colon}{}", changes.join(", "))
+}
+
+fn decided(reason: &Reason) -> Line {
+    let (weight, tone) = match reason {
+        Reason::Stepped { to, .. } => step(*to),
+        // What comes last is said by the final line.
+        Reason::PhaseBegan { phase } if *phase == finished() => (Weight::Detail, Tone::Plain),
+        Reason::PhaseBegan { .. } => (Weight::Step, Tone::Plain),
+        Reason::Healthy { .. } => (Weight::Step, Tone::Good),
+        Reason::Failed(_) => (Weight::Alarm, Tone::Bad),
+        Reason::Tolerated { .. } | Reason::Retried { .. } => (Weight::Landmark, Tone::Warn),
+        Reason::BatchBegan { .. } | Reason::BakeBegan { .. } => (Weight::Step, Tone::Plain),
+        Reason::ServiceDone { .. } => (Weight::Landmark, Tone::Good),
+        Reason::Commanded { .. } | Reason::TakenUp => (Weight::Landmark, Tone::Warn),
+    };
+    let text = match reason {
+        Reason::Stepped { to: Step::Gone, .. } => "stopped".to_owned(),
+        _ => reason.text(),
+    };
+    Line::new(subject(&reason.subject()), text, weight).tone(tone)
+}
+
+/// The word of the last phase.
+fn finished() -> &'static str {
+    Phase::Finished(Outcome::Succeeded).word()
+}
+
+/// Steps that last or that change what users meet are told; those that only lead from one to the next are details.
+fn step(to: Step) -> (Weight, Tone) {
+    match to {
+        Step::Serving => (Weight::Landmark, Tone::Good),
+        Step::Gone => (Weight::Landmark, Tone::Plain),
+        Step::Starting | Step::Draining => (Weight::Step, Tone::Plain),
+        Step::Waiting | Step::Judging | Step::Admitting | Step::Drained | Step::Stopping => {
+            (Weight::Detail, Tone::Plain)
+        }
+        // Why it is broken was told as a failure.
+        Step::Broken(_) => (Weight::Detail, Tone::Bad),
+    }
+}
+
+fn ended(intent: &Intent, took: &str, result: &ActionResult) -> Line {
+    let verb = intent.action.verb();
+    match result {
+        ActionResult::Done { note } if note.is_empty() => {
+            Line::new(object(intent), format!("{verb} took {took}"), Weight::Detail)
+        }
+        ActionResult::Done { note } => Line::new(object(intent), format!("{verb}: {note}"), Weight::Step),
+        ActionResult::Gate(gate) => {
+            let text =
+                format!("{verb}: {} made, {} failed, {} slow ({took})", gate.samples, gate.errors, gate.slow);
+            let block = if gate.errors > 0 { gate.excerpt.clone() } else { Vec::new() };
+            let tone = if gate.errors > 0 { Tone::Warn } else { Tone::Good };
+            Line::new(object(intent), text, Weight::Step).tone(tone).block(block)
+        }
+        // Whether it is tried again or ends the rollout is told as a decision.
+        ActionResult::Failed { message, .. } => {
+            Line::new(object(intent), format!("{verb} failed after {took}: {message}"), Weight::Detail)
+                .tone(Tone::Warn)
+        }
+    }
+}
+
+/// What an action acts on.
+fn object(intent: &Intent) -> String {
+    match &intent.action {
+        Action::Prepare { service, .. } | Action::Verify { service } => service.to_string(),
+        Action::Commit { target, .. } => target.to_string(),
+        Action::Collect => "dossier".to_owned(),
+        action => action.unit().map_or_else(|| "rollout".to_owned(), |unit| unit.label()),
+    }
+}

@@ -1,0 +1,77 @@
+//! The schemas of the documents that `plan`, `status` and `history` print; checked in under `docs/schema/`.
+
+use crate::samples;
+use deploy::{
+    plan::Plan,
+    status::{HistoryEntry, Status},
+};
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// The schema of a document, as it is checked in.
+fn schema<T: JsonSchema>(title: &str) -> Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let schema = settings.into_generator().into_root_schema_for::<T>();
+    let mut schema = serde_json::to_value(schema).unwrap();
+    schema["title"] = json!(title);
+    schema
+}
+
+fn all() -> [(&'static str, Value); 3] {
+    [
+        ("plan", schema::<Plan>("Fairlead plan")),
+        ("status", schema::<Status>("Fairlead status")),
+        ("history", schema::<Vec<HistoryEntry>>("Fairlead history")),
+    ]
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schema/{name}.schema.json"))
+}
+
+#[test]
+fn schemas_are_fresh() {
+    for (name, schema) in all() {
+        let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+        if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+            // In one piece: the test beside this one reads it.
+            pipeline::store::write_atomic(&path(name), text.as_bytes(), 0o644).unwrap();
+        }
+        let kept = std::fs::read_to_string(path(name)).unwrap_or_default();
+        assert!(
+            kept == text,
+            "docs/schema/{name}.schema.json is stale: UPDATE_SCHEMAS=1 cargo test -p xtask schema"
+        );
+    }
+}
+
+#[test]
+fn documents_have_their_schemas() {
+    let documents = [
+        ("plan", vec![json!(samples::plan()), json!(samples::empty_plan())]),
+        ("status", vec![json!(samples::status()), json!(samples::absent())]),
+        ("history", vec![json!(samples::history()), json!([])]),
+    ];
+    for (name, documents) in documents {
+        let kept = std::fs::read_to_string(path(name)).unwrap();
+        let validator = jsonschema::validator_for(&serde_json::from_str(&kept).unwrap()).unwrap();
+        for document in documents {
+            let errors: Vec<String> =
+                validator.iter_errors(&document).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "{name}: {errors:?}");
+        }
+    }
+}
+
+#[test]
+fn other_documents_do_not_have_them() {
+    for (name, schema) in all() {
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        assert!(!validator.is_valid(&json!({ "version": 1 })), "{name}");
+    }
+    let mut plan = json!(samples::plan());
+    plan["surprise"] = json!(true);
+    let schema = schema::<Plan>("Fairlead plan");
+    assert!(!jsonschema::is_valid(&schema, &plan));
+}
