@@ -1,0 +1,10 @@
+//! What a user notices of the program, quick enough for every `cargo test`. What takes minutes is in `tests/long`.
+
+mod bad_input;
+mod data_path;
+mod first_deploy;
+mod interrupted;
+mod lease;
+mod output;
+mod plan;
+mod protected;

@@ -1,0 +1,28 @@
+//! What the black-box tests are made of: a project of its own for each test, the program as a user runs it, and judges
+//! that look at the outside world alone (sockets, `/proc`, files), never at what the program says of itself.
+
+mod evidence;
+pub mod http;
+mod load;
+mod machine;
+mod ports;
+mod processes;
+mod program;
+mod project;
+mod recorder;
+mod shape;
+mod sockets;
+mod tree;
+mod units;
+mod wait;
+
+pub use load::{FailureClass, Load, LoadConfig, Report, Seen};
+pub use processes::{Process, processes_under, signal};
+pub use program::{Background, Binaries, Output, binaries, event_name, is_action};
+pub use project::Project;
+pub use recorder::{Recorder, Sample};
+pub use shape::{Service, Shape};
+pub use sockets::{listening_ports, listening_ports_of};
+pub use tree::Tree;
+pub use units::{Unit, UnitFile};
+pub use wait::{pause, wait_for};
