@@ -66,7 +66,7 @@ fn bounds(service: &ServicePlan, add: &mut impl FnMut(String)) {
             "without surge a unit is stopped before its successor starts: at least {} of {before} units stay available",
             service.available_min()
         )),
-        Strategy::Rolling(_) => {}
+        Strategy::Rolling(_) | Strategy::Canary(_) | Strategy::BlueGreen => {}
     }
 }
 

@@ -148,10 +148,12 @@ pub struct Track {
 pub enum Step {
     /// It is to be started. → `Waiting`.
     Starting,
-    /// It runs, out of traffic, and is to become healthy. → `Judging`, `Admitting` or `Broken`.
+    /// It runs, out of traffic, and is to become healthy. → `Judging`, `Ready` or `Broken`.
     Waiting,
-    /// It is judged by synthetic requests. → `Admitting` or `Broken`.
+    /// It is judged by synthetic requests. → `Ready` or `Broken`.
     Judging,
+    /// It is healthy, and gets traffic as soon as the strategy allows it. → `Admitting` or `Broken`.
+    Ready,
     /// It is to get traffic. → `Serving`.
     Admitting,
     /// It takes traffic. → `Draining` or `Broken`.
@@ -311,6 +313,7 @@ impl Step {
             Self::Starting => "starting",
             Self::Waiting => "waiting",
             Self::Judging => "judged",
+            Self::Ready => "ready",
             Self::Admitting => "admitting",
             Self::Serving => "serving",
             Self::Draining => "draining",

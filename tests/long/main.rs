@@ -6,3 +6,4 @@ mod faults;
 mod handover;
 mod no_request_lost;
 mod same_bundle;
+mod strategies;

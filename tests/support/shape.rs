@@ -24,8 +24,10 @@ pub struct Service {
 pub struct Shape {
     /// The services.
     pub services: Vec<Service>,
-    /// `rolling` or `recreate`.
+    /// `rolling`, `recreate`, `canary` or `blue-green`.
     pub strategy: &'static str,
+    /// The canary's share at each step, in per cent.
+    pub canary_steps: Vec<u8>,
     /// Units above the number.
     pub max_surge: u16,
     /// Units that may be missing.
@@ -109,6 +111,7 @@ impl Default for Shape {
         Self {
             services: vec![api, Service::new("mcp")],
             strategy: "rolling",
+            canary_steps: vec![10, 50],
             max_surge: 1,
             max_unavailable: 0,
             batches: vec!["100%"],
@@ -165,11 +168,12 @@ impl Shape {
             self.timings.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect();
         format!(
             "version = 1\nprotected = {}\n\n[targets.local]\nkind = \"process\"\n\n[strategy]\ntype = {:?}\n\
-             batches = [{}]\nmax-surge = {}\nmax-unavailable = {}\n\n[timings]\n{timings}healthy-passes = {}\n\
+             batches = [{}]\ncanary-steps = {:?}\nmax-surge = {}\nmax-unavailable = {}\n\n[timings]\n{timings}healthy-passes = {}\n\
              unhealthy-failures = 3\n\n[lease]\nttl = {:?}\nheartbeat = {:?}\n\n{}",
             self.protected,
             self.strategy,
             batches.join(", "),
+            self.canary_steps,
             self.max_surge,
             self.max_unavailable,
             self.healthy_passes,

@@ -17,6 +17,10 @@ impl Default for StrategySection {
             max_surge: 1,
             // So that the capacity never falls.
             max_unavailable: 0,
+            // One is enough to show what users would see …
+            canary_units: 1,
+            // … to a twentieth of them first, and to half of them before all.
+            canary_steps: vec![5, 25, 50],
             // A new release has not earned any trust: the first failure counts.
             failure_limit: 0,
             // What stood before worked; a human can look at the dossier later.

@@ -50,6 +50,10 @@ pub struct Strategy {
     pub max_surge: u16,
     /// How many units of a service may be missing.
     pub max_unavailable: u16,
+    /// How many units of each service are canaries; at least one.
+    pub canary_units: u16,
+    /// The canaries' share of the traffic at each step, in per cent, 1 to 99; it grows.
+    pub canary_steps: Vec<u8>,
     /// How many units may fail before the rollout has failed.
     pub failure_limit: u16,
     /// What is done then.

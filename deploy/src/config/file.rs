@@ -74,6 +74,13 @@ pub struct StrategySection {
     pub max_surge: u16,
     /// How many units of a service may be missing while they are replaced.
     pub max_unavailable: u16,
+    /// How many units of each service are canaries (`type = "canary"`).
+    #[schemars(range(min = 1))]
+    pub canary_units: u16,
+    /// The share of a service's traffic that its canaries get together at each step, in per cent; it grows. Each step is
+    /// watched for `bake`; then the batches follow (`type = "canary"`).
+    #[schemars(length(min = 1), inner(range(min = 1, max = 99)))]
+    pub canary_steps: Vec<u8>,
     /// How many units may fail before the rollout has failed.
     pub failure_limit: u16,
     /// What is done when the rollout has failed.
@@ -88,6 +95,10 @@ pub enum StrategyKind {
     Rolling,
     /// All old units are stopped, then the new ones started: an interruption, for what cannot run twice.
     Recreate,
+    /// A few units take a growing share of the traffic, then the rest follow as if rolling.
+    Canary,
+    /// A whole second side is started and gets all traffic at once; the old side is kept for the bake.
+    BlueGreen,
 }
 
 /// What is done when a rollout has failed.

@@ -237,6 +237,8 @@ fn strategy(section: &StrategySection) -> Strategy {
         batches: section.batches.iter().map(|share| share.kind()).collect(),
         max_surge: section.max_surge,
         max_unavailable: section.max_unavailable,
+        canary_units: section.canary_units,
+        canary_steps: section.canary_steps.clone(),
         failure_limit: section.failure_limit,
         on_failure: section.on_failure,
     }
@@ -247,8 +249,14 @@ fn check_strategy(
     services: &BTreeMap<Name, EffectiveService>,
     findings: &mut Findings<'_>,
 ) {
-    if section.kind != StrategyKind::Rolling {
+    if !matches!(section.kind, StrategyKind::Rolling | StrategyKind::Canary) {
         return; // Bounds and batches are those of the rolling strategy; kept here so that one can go back to it.
+    }
+    if section.kind == StrategyKind::Canary
+        && let Some(pair) = section.canary_steps.windows(2).find(|pair| pair[1] <= pair[0])
+    {
+        let message = format!("the canary steps do not grow: {} comes after {}", pair[1], pair[0]);
+        findings.add(&["strategy", "canary-steps"], Problem::new(message));
     }
     if section.max_surge == 0 && section.max_unavailable == 0 {
         let problem =

@@ -249,7 +249,7 @@ fn a_wrong_override_is_named_with_what_was_meant() {
         "services.wbe.port=1",
         "services.web.port=abc",
         "services.web.check.http.status=abc",
-        "strategy.type=canary",
+        "strategy.type=big-bang",
         "protected=false",
         "version=1",
         "nonsense",

@@ -75,7 +75,7 @@ impl Turn<'_> {
         self.state.progress_at = self.now();
         match action {
             Action::Start { unit } => self.move_to(unit, Step::Waiting),
-            Action::Judge { unit } => self.move_to(unit, Step::Admitting),
+            Action::Judge { unit } => self.move_to(unit, Step::Ready),
             Action::Admit { unit, .. } => self.move_to(unit, Step::Serving),
             Action::Drain { unit, .. } => self.move_to(unit, Step::Drained),
             Action::Stop { unit, .. } => self.move_to(unit, Step::Gone),
@@ -229,13 +229,14 @@ impl Turn<'_> {
                 let step = if self.is_goal(unit) { Step::Waiting } else { Step::Drained };
                 self.move_to(unit, step);
             }
-            (Step::Waiting | Step::Judging | Step::Admitting, Some((UnitPhase::Running, weight)))
-                if weight > 0 =>
-            {
+            (
+                Step::Waiting | Step::Judging | Step::Ready | Step::Admitting,
+                Some((UnitPhase::Running, weight)),
+            ) if weight > 0 => {
                 self.move_to(unit, Step::Serving);
             }
             (
-                Step::Waiting | Step::Judging | Step::Admitting | Step::Serving,
+                Step::Waiting | Step::Judging | Step::Ready | Step::Admitting | Step::Serving,
                 Some((UnitPhase::Running, _)),
             ) => {}
         }

@@ -9,6 +9,8 @@ use crate::{
     strategy::Allowed,
     verdict::{self, Verdict},
 };
+use pipeline::name::Name;
+use std::collections::BTreeSet;
 
 impl Turn<'_> {
     /// Brings a service one step nearer to its goal.
@@ -21,7 +23,8 @@ impl Turn<'_> {
             |turn: &Self, fleet: &Fleet| service.strategy.allowed(turn.counts(service, fleet, back));
         let fleet = self.fleet(service, goal);
         let allowed_now = allowed(self, &fleet);
-        self.take_away_broken(&fleet, back);
+        self.admit_ready(&fleet, allowed_now);
+        self.take_away_broken(&fleet, allowed_now, back);
         self.take_away_others(service, fleet, allowed_now);
         let fleet = self.fleet(service, goal);
         let allowed_now = allowed(self, &fleet);
@@ -36,7 +39,7 @@ impl Turn<'_> {
             let idle = !self.has_flight(&unit) && !self.seen.unreachable.contains(&unit.target);
             match step {
                 Step::Waiting if idle => self.watch_starting(service, &unit, back),
-                Step::Serving if idle => self.watch_serving(service, &unit, back),
+                Step::Ready | Step::Serving if idle => self.watch_serving(service, &unit, back),
                 _ => {}
             }
         }
@@ -53,7 +56,7 @@ impl Turn<'_> {
                 let passes = health.passes;
                 self.note(Reason::Healthy { unit: unit.clone(), passes });
                 let judged = self.plan.policy.synthetic.is_some() && service.synthetic.is_some() && !back;
-                self.move_to(unit, if judged { Step::Judging } else { Step::Admitting });
+                self.move_to(unit, if judged { Step::Judging } else { Step::Ready });
             }
             Verdict::Fail(reason, message) => self.unit_failed(unit, reason, message),
             Verdict::Inconclusive(reason, message) => {
@@ -86,9 +89,19 @@ impl Turn<'_> {
         }
     }
 
+    /// Healthy units get traffic as soon as the strategy allows it.
+    fn admit_ready(&mut self, fleet: &Fleet, allowed: Allowed) {
+        if allowed.admits {
+            for unit in fleet.goal.iter().filter(|unit| self.step_of(unit) == Step::Ready).collect::<Vec<_>>()
+            {
+                self.move_to(unit, Step::Admitting);
+            }
+        }
+    }
+
     /// Broken units go, to be started again if they are wanted: out of traffic first, unless they have ended anyway.
     /// One that still answers stays while nothing else does.
-    fn take_away_broken(&mut self, fleet: &Fleet, back: bool) {
+    fn take_away_broken(&mut self, fleet: &Fleet, allowed: Allowed, back: bool) {
         for unit in fleet.goal.iter().chain(&fleet.others) {
             match self.step_of(unit) {
                 _ if self.has_flight(unit) => continue,
@@ -104,7 +117,7 @@ impl Turn<'_> {
                     self.move_to(unit, if in_traffic { Step::Serving } else { Step::Waiting });
                     continue;
                 }
-                Step::Drained => {
+                Step::Drained if allowed.stops || fleet.goal.contains(unit) || self.has_exited(unit) => {
                     self.move_to(unit, Step::Stopping);
                     continue;
                 }
@@ -128,7 +141,7 @@ impl Turn<'_> {
             match self.step_of(&unit) {
                 _ if self.has_flight(&unit) => {}
                 Step::Starting => self.move_to(&unit, Step::Gone),
-                Step::Waiting | Step::Judging => self.move_to(&unit, Step::Stopping),
+                Step::Waiting | Step::Judging | Step::Ready => self.move_to(&unit, Step::Stopping),
                 Step::Admitting => self.move_to(&unit, Step::Draining),
                 Step::Serving
                     if taken_away < allowed.taken_away
@@ -146,10 +159,9 @@ impl Turn<'_> {
 
     /// Units that do not answer go first, then those whose place has been taken, then the rest, each by slot.
     fn in_order_of_leaving(&self, fleet: &Fleet) -> Vec<UnitId> {
-        let taken = |unit: &UnitId| {
-            let same_place = |new: &&UnitId| new.slot == unit.slot && new.target == unit.target;
-            fleet.goal.iter().find(same_place).is_some_and(|new| self.step_of(new) == Step::Serving)
-        };
+        let serving = fleet.goal.iter().filter(|unit| self.step_of(unit) == Step::Serving);
+        let places: BTreeSet<(u16, &Name)> = serving.map(|unit| (unit.slot, &unit.target)).collect();
+        let taken = |unit: &UnitId| places.contains(&(unit.slot, &unit.target));
         let mut others = fleet.others.clone();
         others.sort_by_key(|unit| {
             (fleet.available.contains(unit), !taken(unit), unit.slot, unit.target.clone())
@@ -166,8 +178,9 @@ impl Turn<'_> {
         let by_strategy = allowed.begun.saturating_sub(begun);
         let by_bounds = service.running_max().saturating_sub(fleet.running);
         let room = by_strategy.min(by_bounds) as usize;
-        let is_same_place = |old: &UnitId, unit: &UnitId| old.slot == unit.slot && old.target == unit.target;
-        let is_held = |unit: &UnitId| fleet.available.iter().any(|old| is_same_place(old, unit));
+        let places: BTreeSet<(u16, &Name)> =
+            fleet.available.iter().map(|unit| (unit.slot, &unit.target)).collect();
+        let is_held = |unit: &UnitId| places.contains(&(unit.slot, &unit.target));
         let mut absent: Vec<&UnitId> =
             fleet.goal.iter().filter(|unit| self.step_of(unit) == Step::Gone).collect();
         absent.sort_by_key(|unit| is_held(unit));
@@ -181,8 +194,10 @@ impl Turn<'_> {
         let counts = self.counts(service, fleet, back);
         let desired = counts.desired;
         let serving = fleet.goal.iter().filter(|unit| fleet.available.contains(*unit)).count() as u32;
-        let complete = serving >= allowed.begun.min(desired) && serving == counts.serving;
-        let batches = service.strategy.batches(desired);
+        let weight = self.weight(fleet, allowed);
+        let weighted = fleet.goal.iter().all(|unit| self.has_weight(unit, weight));
+        let complete = serving >= allowed.begun.min(desired) && serving == counts.serving && weighted;
+        let batches = service.strategy.batches(desired, counts.replaced);
         let last = back || counts.batch + 1 >= batches;
         let Some(state) = self.state.services.get_mut(&service.service) else { return };
         if state.done {
@@ -193,7 +208,7 @@ impl Turn<'_> {
             state.baking_since = None;
             return;
         }
-        let bake = if back || desired == 0 { 0 } else { service.bake };
+        let bake = if back || desired == 0 || !allowed.bakes { 0 } else { service.bake };
         let begins = state.baking_since.is_none();
         let since = *state.baking_since.get_or_insert(self.seen.now);
         if begins && bake > 0 {

@@ -16,6 +16,8 @@ pub(super) struct Fleet {
     pub(super) goal: Vec<UnitId>,
     /// Units that are known and are not of the goal.
     pub(super) others: Vec<UnitId>,
+    /// How many of those run another bundle than the goal's.
+    pub(super) replaced: u32,
     /// Units that take traffic and are healthy.
     pub(super) available: BTreeSet<UnitId>,
     /// Units that run and have not been told to stop.
@@ -31,11 +33,13 @@ impl Fleet {
 
 impl Turn<'_> {
     pub(super) fn fleet(&self, service: &ServicePlan, goal: Option<&Side>) -> Fleet {
+        let bundle = goal.map(|side| side.bundle);
         let goal = service.units_of(goal);
         let wanted: BTreeSet<&UnitId> = goal.iter().collect();
         let known = self.state.services.get(&service.service).map(|state| &state.units);
         let tracks = || known.into_iter().flatten();
-        let others = tracks().map(|(unit, _)| unit).filter(|unit| !wanted.contains(unit)).cloned().collect();
+        let others: Vec<UnitId> =
+            tracks().map(|(unit, _)| unit).filter(|unit| !wanted.contains(unit)).cloned().collect();
         let available = tracks()
             .filter(|(unit, track)| track.step == Step::Serving && self.is_available(service, unit))
             .map(|(unit, _)| unit.clone())
@@ -48,7 +52,8 @@ impl Turn<'_> {
                 _ => !self.has_exited(unit),
             })
             .count() as u32;
-        Fleet { goal, others, available, running }
+        let replaced = others.iter().filter(|unit| Some(unit.bundle) != bundle).count() as u32;
+        Fleet { goal, others, replaced, available, running }
     }
 
     pub(super) fn counts(&self, service: &ServicePlan, fleet: &Fleet, back: bool) -> Counts {
@@ -58,9 +63,11 @@ impl Turn<'_> {
         };
         Counts {
             desired: fleet.goal.len() as u32,
+            ready: count(&fleet.goal, |step| matches!(step, Step::Ready | Step::Admitting | Step::Serving)),
             serving: count(&fleet.goal, |step| step == Step::Serving),
             others: count(&fleet.others, |step| step != Step::Gone),
             others_at_first: fleet.others.len() as u32,
+            replaced: fleet.replaced,
             batch: state.batch,
             back,
         }

@@ -1,11 +1,14 @@
 //! The last part of a decision: what is to be done now is numbered and handed out; the rest is told as waiting.
 
-use super::{Subject, Turn, Waiting};
+use super::{Subject, Turn, Waiting, fleet::Fleet};
 use crate::{
     model::{Action, Intent, IntentId, UnitId},
+    plan::ServicePlan,
     state::{Flight, Phase, Step, Track},
+    strategy::Allowed,
     verdict::{self, Verdict, seconds},
 };
+use std::collections::BTreeSet;
 
 /// The weight of a unit that takes its full share. A hundred, so that a share can be given in per cent.
 const FULL_WEIGHT: u16 = 100;
@@ -15,11 +18,16 @@ impl Turn<'_> {
         if self.state.interrupted || self.leave.is_some() || self.state.outcome().is_some() {
             return;
         }
-        let tracks = self.state.services.values().flat_map(|service| &service.units);
-        let due: Vec<Action> = tracks
-            .filter(|(unit, track)| track.not_before <= self.seen.now && !self.has_flight(unit))
-            .filter_map(|(unit, track)| self.action_for(unit, track))
-            .collect();
+        let busy: BTreeSet<&UnitId> =
+            self.state.flights.values().filter_map(|flight| flight.intent.action.unit()).collect();
+        let mut due = Vec::new();
+        for service in &self.plan.services {
+            let Some(state) = self.state.services.get(&service.service) else { continue };
+            let weight = self.weight_now(service);
+            let idle = state.units.iter().filter(|(unit, _)| !busy.contains(unit));
+            let ready = idle.filter(|(_, track)| track.not_before <= self.seen.now);
+            due.extend(ready.filter_map(|(unit, track)| self.action_for(service, unit, track, weight)));
+        }
         for action in due {
             self.ask_for(action);
         }
@@ -47,8 +55,7 @@ impl Turn<'_> {
         self.intents.push(intent);
     }
 
-    fn action_for(&self, unit: &UnitId, track: &Track) -> Option<Action> {
-        let service = self.service(&unit.service)?;
+    fn action_for(&self, service: &ServicePlan, unit: &UnitId, track: &Track, weight: u16) -> Option<Action> {
         let unit = unit.clone();
         let moves_units = matches!(self.state.phase, Phase::Forward | Phase::Back { .. });
         match track.step {
@@ -58,12 +65,43 @@ impl Turn<'_> {
             _ if !moves_units => None,
             Step::Starting => Some(Action::Start { unit }),
             Step::Judging => Some(Action::Judge { unit }),
-            Step::Admitting => Some(Action::Admit { unit, weight: FULL_WEIGHT }),
-            Step::Stopping => Some(Action::Stop { unit, grace: service.stop_grace }),
-            Step::Waiting | Step::Serving | Step::Draining | Step::Drained | Step::Gone | Step::Broken(_) => {
-                None
+            Step::Admitting => Some(Action::Admit { unit, weight }),
+            Step::Serving if self.is_goal(&unit) && !self.has_weight(&unit, weight) => {
+                Some(Action::Admit { unit, weight })
             }
+            Step::Stopping => Some(Action::Stop { unit, grace: service.stop_grace }),
+            Step::Waiting
+            | Step::Ready
+            | Step::Serving
+            | Step::Draining
+            | Step::Drained
+            | Step::Gone
+            | Step::Broken(_) => None,
         }
+    }
+
+    /// The weight that each unit of the goal is to have at this moment.
+    fn weight_now(&self, service: &ServicePlan) -> u16 {
+        let back = self.is_back();
+        let fleet = self.fleet(service, if back { service.from.as_ref() } else { service.to.as_ref() });
+        let allowed = service.strategy.allowed(self.counts(service, &fleet, back));
+        self.weight(&fleet, allowed)
+    }
+
+    /// The weight of each unit of the goal: its part of the share that the strategy gives the new side, or the same as
+    /// every other unit.
+    pub(super) fn weight(&self, fleet: &Fleet, allowed: Allowed) -> u16 {
+        let Some(share) = allowed.share else { return FULL_WEIGHT };
+        let others = fleet.others.iter().filter(|other| self.step_of(other) == Step::Serving).count() as u32;
+        let share = share.clamp(1, 99);
+        let weight = u32::from(FULL_WEIGHT) * others * share / ((100 - share) * allowed.begun.max(1));
+        weight.clamp(1, u32::from(u16::MAX)) as u16
+    }
+
+    /// Whether the router gives a unit this weight; one out of traffic has none to have.
+    pub(super) fn has_weight(&self, unit: &UnitId, weight: u16) -> bool {
+        let is = self.facts(unit).map_or(0, |facts| facts.weight);
+        is == 0 || is == weight
     }
 
     /// Whether a unit may still be drained: what was allowed when it was decided may no longer be when it is asked for
@@ -142,6 +180,7 @@ impl Turn<'_> {
             Step::Stopping => Some(("stopped".to_owned(), Some(track.since + service.stop_grace))),
             Step::Starting => Some(("started".to_owned(), None)),
             Step::Judging => Some(("the synthetic requests".to_owned(), None)),
+            Step::Ready => Some(("the other units to be healthy too".to_owned(), None)),
             Step::Admitting => Some(("admitted to traffic".to_owned(), None)),
             Step::Serving | Step::Drained | Step::Gone | Step::Broken(_) => None,
         }

@@ -245,7 +245,7 @@ impl ServicePlan {
     /// The greatest number of running units at any moment (law 4).
     pub fn running_max(&self) -> u32 {
         let desired = self.count_of(self.from.as_ref()).max(self.count_of(self.to.as_ref()));
-        desired + self.strategy.max_surge()
+        desired + self.strategy.max_surge(desired)
     }
 
     /// How a unit of this service is checked: as its own side says.

@@ -9,7 +9,7 @@ use crate::{
         environment::{FailurePolicy, StrategyKind, Thresholds},
     },
     plan::{OnFailure, Policy, RateLimits, Wanted},
-    strategy::{BatchSize, Rolling, Strategy},
+    strategy::{BatchSize, Canary, Rolling, Strategy},
 };
 use pipeline::{config::scalar::ShareKind, digest::Digest, name::Name, release::Release};
 use std::collections::BTreeMap;
@@ -76,13 +76,20 @@ impl Session {
             ShareKind::Count(count) => BatchSize::Count(u32::from(count)),
             ShareKind::Percent(percent) => BatchSize::Percent(u32::from(percent)),
         };
+        let rolling = Rolling {
+            batches: strategy.batches.iter().map(size).collect(),
+            max_surge: u32::from(strategy.max_surge),
+            max_unavailable: u32::from(strategy.max_unavailable),
+        };
         match strategy.kind {
             StrategyKind::Recreate => Strategy::Recreate,
-            StrategyKind::Rolling => Strategy::Rolling(Rolling {
-                batches: strategy.batches.iter().map(size).collect(),
-                max_surge: u32::from(strategy.max_surge),
-                max_unavailable: u32::from(strategy.max_unavailable),
+            StrategyKind::Rolling => Strategy::Rolling(rolling),
+            StrategyKind::Canary => Strategy::Canary(Canary {
+                units: u32::from(strategy.canary_units),
+                steps: strategy.canary_steps.iter().copied().map(u32::from).collect(),
+                rolling,
             }),
+            StrategyKind::BlueGreen => Strategy::BlueGreen,
         }
     }
 

@@ -7,7 +7,7 @@
 use super::{Allowed, Counts};
 
 pub(super) fn allowed(counts: Counts) -> Allowed {
-    Allowed { begun: if counts.others == 0 { counts.desired } else { 0 }, taken_away: counts.others_at_first }
+    Allowed::plain(if counts.others == 0 { counts.desired } else { 0 }, counts.others_at_first)
 }
 
 #[cfg(test)]
@@ -16,8 +16,17 @@ mod tests {
 
     #[test]
     fn never_begins_while_another_unit_stands() {
-        let counts = Counts { desired: 3, serving: 0, others: 1, others_at_first: 3, batch: 0, back: false };
-        assert_eq!(allowed(counts), Allowed { begun: 0, taken_away: 3 });
-        assert_eq!(allowed(Counts { others: 0, ..counts }), Allowed { begun: 3, taken_away: 3 });
+        let counts = Counts {
+            desired: 3,
+            ready: 0,
+            serving: 0,
+            others: 1,
+            others_at_first: 3,
+            replaced: 3,
+            batch: 0,
+            back: false,
+        };
+        assert_eq!(allowed(counts), Allowed::plain(0, 3));
+        assert_eq!(allowed(Counts { others: 0, ..counts }), Allowed::plain(3, 3));
     }
 }

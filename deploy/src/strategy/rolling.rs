@@ -63,7 +63,7 @@ impl Rolling {
         let replaced = if self.max_surge > 0 { counts.serving } else { begun };
         let done = counts.serving >= counts.desired;
         let taken_away = if done { counts.others_at_first } else { replaced + surplus };
-        Allowed { begun, taken_away: taken_away.min(counts.others_at_first) }
+        Allowed::plain(begun, taken_away.min(counts.others_at_first))
     }
 }
 
@@ -86,20 +86,47 @@ mod tests {
 
     #[test]
     fn start_first_takes_one_away_for_each_that_serves() {
-        let counts = Counts { desired: 4, serving: 0, others: 4, others_at_first: 4, batch: 0, back: false };
-        assert_eq!(rolling(1).allowed(counts), Allowed { begun: 1, taken_away: 0 });
-        assert_eq!(rolling(1).allowed(Counts { serving: 1, ..counts }), Allowed { begun: 1, taken_away: 1 });
+        let counts = Counts {
+            desired: 4,
+            ready: 0,
+            serving: 0,
+            others: 4,
+            others_at_first: 4,
+            replaced: 4,
+            batch: 0,
+            back: false,
+        };
+        assert_eq!(rolling(1).allowed(counts), Allowed::plain(1, 0));
+        assert_eq!(rolling(1).allowed(Counts { serving: 1, ..counts }), Allowed::plain(1, 1));
     }
 
     #[test]
     fn stop_first_makes_room_for_what_may_be_begun() {
-        let counts = Counts { desired: 4, serving: 0, others: 4, others_at_first: 4, batch: 0, back: false };
-        assert_eq!(rolling(0).allowed(counts), Allowed { begun: 1, taken_away: 1 });
+        let counts = Counts {
+            desired: 4,
+            ready: 0,
+            serving: 0,
+            others: 4,
+            others_at_first: 4,
+            replaced: 4,
+            batch: 0,
+            back: false,
+        };
+        assert_eq!(rolling(0).allowed(counts), Allowed::plain(1, 1));
     }
 
     #[test]
     fn the_way_back_has_no_batches() {
-        let counts = Counts { desired: 4, serving: 0, others: 1, others_at_first: 1, batch: 0, back: true };
+        let counts = Counts {
+            desired: 4,
+            ready: 0,
+            serving: 0,
+            others: 1,
+            others_at_first: 1,
+            replaced: 1,
+            batch: 0,
+            back: true,
+        };
         assert_eq!(rolling(1).allowed(counts).begun, 4);
     }
 }

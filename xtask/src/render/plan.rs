@@ -60,7 +60,8 @@ fn units(service: &ServicePlan) -> String {
 }
 
 fn strategy(service: &ServicePlan) -> String {
-    let batches = service.strategy.batches(service.count_of(service.to.as_ref()));
+    let before = service.count_of(service.from.as_ref());
+    let batches = service.strategy.batches(service.count_of(service.to.as_ref()), before);
     match &service.strategy {
         Strategy::Recreate => "recreate, all at once".to_owned(),
         Strategy::Rolling(rolling) => {
@@ -68,6 +69,13 @@ fn strategy(service: &ServicePlan) -> String {
             let plural = if batches == 1 { "" } else { "es" };
             format!("rolling, {batches} batch{plural}, {first}")
         }
+        Strategy::Canary(_) if before == 0 => "canary: all at once, nothing stands yet".to_owned(),
+        Strategy::Canary(canary) => {
+            let steps: Vec<String> = canary.steps.iter().map(|step| format!("{step} %")).collect();
+            let plural = if canary.units == 1 { "unit" } else { "units" };
+            format!("canary, {} {plural} with {}, then the rest", canary.units, steps.join(", "))
+        }
+        Strategy::BlueGreen => "blue-green, one switch, old side kept for the bake".to_owned(),
     }
 }
 

@@ -187,7 +187,7 @@ fn step(to: Step) -> (Weight, Tone) {
         Step::Serving => (Weight::Landmark, Tone::Good),
         Step::Gone => (Weight::Landmark, Tone::Plain),
         Step::Starting | Step::Draining => (Weight::Step, Tone::Plain),
-        Step::Waiting | Step::Judging | Step::Admitting | Step::Drained | Step::Stopping => {
+        Step::Waiting | Step::Judging | Step::Ready | Step::Admitting | Step::Drained | Step::Stopping => {
             (Weight::Detail, Tone::Plain)
         }
         // Why it is broken was told as a failure.

@@ -7,6 +7,7 @@ pub(crate) mod setup;
 use super::*;
 use crate::{
     state::{Command, Outcome},
+    strategy::Strategy,
     world::{Behaviour, EffectFault, Rule, World, simulate},
 };
 use setup::{Shape, bundle, plan_of};
@@ -317,4 +318,80 @@ fn an_interrupted_rollout_stops_with_nothing_under_way_and_can_be_taken_up_again
         let (state, _) = simulate(&plan, &mut world, state, &BTreeMap::new(), LIMIT, |_, _, _| ());
         assert_eq!(state.outcome(), Some(&Outcome::Succeeded), "at {at}");
     }
+}
+
+#[test]
+fn blue_green_switches_once_and_keeps_the_old_side_for_the_bake() {
+    let shape = Shape { strategy: Strategy::BlueGreen, bake: 2_000, ..Shape::default() };
+    let run = run(&plan_of(&shape), |_| ());
+    assert_eq!(run.outcome, Outcome::Succeeded);
+    assert_eq!(standing(&run), ["api/0 new 100", "api/1 new 100", "api/2 new 100"]);
+    let moment = |verb: &str, word: &str| {
+        let mut moments = run.steps.iter().filter(|step| {
+            step.decision.intents.iter().any(|intent| {
+                let of = intent.action.unit().is_some_and(|unit| bundle_word(unit) == word);
+                of && intent.action.verb() == verb
+            })
+        });
+        moments.next().map(|step| step.at).expect("it was asked for")
+    };
+    let healthy = run
+        .steps
+        .iter()
+        .filter(|step| step.decision.because.iter().any(|reason| matches!(reason, Reason::Healthy { .. })));
+    let last_healthy = healthy.map(|step| step.at).max().expect("units became healthy");
+    assert!(moment("admit", "new") >= last_healthy, "nobody is admitted before all are healthy");
+    assert!(moment("drain", "old") > moment("admit", "new"));
+    assert!(moment("stop", "old") >= moment("drain", "old") + 2_000, "the old side is kept for the bake");
+}
+
+#[test]
+fn blue_green_returns_without_starting_anything() {
+    let shape = Shape { strategy: Strategy::BlueGreen, bake: 3_000, ..Shape::default() };
+    let run = run(&plan_of(&shape), new_units_are(Behaviour::ExitsAfter(2_500)));
+    assert_eq!(reason_of(&run.outcome), Some(ReasonCode::Crashed));
+    assert_eq!(standing(&run), ["api/0 old 100", "api/1 old 100", "api/2 old 100"]);
+    let starts = run.steps.iter().flat_map(|step| &step.decision.intents).filter(
+        |intent| matches!(&intent.action, crate::model::Action::Start { unit } if bundle_word(unit) == "old"),
+    );
+    assert_eq!(starts.count(), 0);
+}
+
+fn canary(units: u32, steps: &[u32]) -> Strategy {
+    let Strategy::Rolling(rolling) = setup::rolling(1, 0) else { unreachable!("it says rolling") };
+    Strategy::Canary(crate::strategy::Canary { units, steps: steps.to_vec(), rolling })
+}
+
+#[test]
+fn a_canary_takes_a_growing_share_before_anything_else_moves() {
+    let shape = Shape { strategy: canary(1, &[10, 50]), replicas: 3, ..Shape::default() };
+    let run = run(&plan_of(&shape), |_| ());
+    assert_eq!(run.outcome, Outcome::Succeeded);
+    let weights: Vec<u16> = run
+        .steps
+        .iter()
+        .flat_map(|step| &step.decision.intents)
+        .filter_map(|intent| match &intent.action {
+            crate::model::Action::Admit { unit, weight } if unit.slot == 0 => Some(*weight),
+            _ => None,
+        })
+        .collect();
+    // Three old units with 100 each: 33 of 333 is a tenth, 300 of 600 a half, and then it is one of many.
+    assert_eq!(weights, [33, 300, 100]);
+    assert_eq!(standing(&run), ["api/0 new 100", "api/1 new 100", "api/2 new 100"]);
+}
+
+#[test]
+fn a_canary_that_fails_requests_is_found_out_at_its_first_step() {
+    let shape = Shape { strategy: canary(1, &[10, 50]), traffic: true, bake: 5_000, ..Shape::default() };
+    let run = run(&plan_of(&shape), |world| {
+        new_units_are(Behaviour::FailsRequests(20))(world);
+        world.requests_per_second = 50;
+    });
+    assert_eq!(reason_of(&run.outcome), Some(ReasonCode::ErrorRate));
+    assert_eq!(standing(&run), ["api/0 old 100", "api/1 old 100", "api/2 old 100"]);
+    let begun = run.steps.iter().flat_map(|step| &step.decision.intents).filter(
+        |intent| matches!(&intent.action, crate::model::Action::Start { unit } if bundle_word(unit) == "new"),
+    );
+    assert_eq!(begun.count(), 1, "one canary, and no more");
 }

@@ -44,6 +44,11 @@ fn shapes() -> impl Strategy<Value = Shape> {
         3 => (1..3u32, 0..3u32).prop_map(|(surge, unavailable)| rolling(surge, unavailable)),
         1 => (1..3u32).prop_map(|unavailable| rolling(0, unavailable)),
         1 => Just(Replacement::Recreate),
+        2 => Just(Replacement::BlueGreen),
+        2 => (1..3u32, prop::sample::subsequence(vec![5u32, 25, 50], 1..=3)).prop_map(|(units, steps)| {
+            let Replacement::Rolling(rolling) = rolling(1, 0) else { unreachable!("it says rolling") };
+            Replacement::Canary(crate::strategy::Canary { units, steps, rolling })
+        }),
     ];
     let froms = prop_oneof![
         4 => (1..5u16).prop_map(|replicas| Some(("old", replicas))),
