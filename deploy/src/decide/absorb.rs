@@ -27,6 +27,8 @@ impl Turn<'_> {
         for (id, result) in &self.seen.effects {
             self.absorb_effect(*id, result);
         }
+        let busy = self.state.flights.values().filter_map(|flight| flight.intent.action.unit());
+        self.busy = busy.cloned().collect();
         self.absorb_facts();
         for command in &self.seen.commands {
             self.absorb_command(*command);

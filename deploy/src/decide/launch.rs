@@ -8,7 +8,6 @@ use crate::{
     strategy::Allowed,
     verdict::{self, Verdict, seconds},
 };
-use std::collections::BTreeSet;
 
 /// The weight of a unit that takes its full share. A hundred, so that a share can be given in per cent.
 const FULL_WEIGHT: u16 = 100;
@@ -18,13 +17,11 @@ impl Turn<'_> {
         if self.state.interrupted || self.leave.is_some() || self.state.outcome().is_some() {
             return;
         }
-        let busy: BTreeSet<&UnitId> =
-            self.state.flights.values().filter_map(|flight| flight.intent.action.unit()).collect();
         let mut due = Vec::new();
         for service in &self.plan.services {
             let Some(state) = self.state.services.get(&service.service) else { continue };
             let weight = self.weight_now(service);
-            let idle = state.units.iter().filter(|(unit, _)| !busy.contains(unit));
+            let idle = state.units.iter().filter(|(unit, _)| !self.busy.contains(*unit));
             let ready = idle.filter(|(_, track)| track.not_before <= self.seen.now);
             due.extend(ready.filter_map(|(unit, track)| self.action_for(service, unit, track, weight)));
         }

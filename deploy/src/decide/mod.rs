@@ -29,6 +29,7 @@ use crate::{
     state::{Errand, Failure, Observation, Phase, State, Step, Track},
 };
 use pipeline::name::Name;
+use std::collections::BTreeSet;
 
 pub use reason::{Reason, Subject, Waiting};
 
@@ -73,6 +74,8 @@ struct Turn<'a> {
     plan: &'a Plan,
     seen: &'a Observation,
     state: State,
+    /// Units on which something is under way.
+    busy: BTreeSet<UnitId>,
     intents: Vec<Intent>,
     because: Vec<Reason>,
     leave: Option<Leave>,
@@ -80,7 +83,15 @@ struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     fn new(plan: &'a Plan, state: &State, seen: &'a Observation) -> Self {
-        Self { plan, seen, state: state.clone(), intents: Vec::new(), because: Vec::new(), leave: None }
+        Self {
+            plan,
+            seen,
+            state: state.clone(),
+            busy: BTreeSet::new(),
+            intents: Vec::new(),
+            because: Vec::new(),
+            leave: None,
+        }
     }
 
     fn now(&self) -> Millis {
@@ -143,7 +154,7 @@ impl<'a> Turn<'a> {
     }
 
     fn has_flight(&self, unit: &UnitId) -> bool {
-        self.state.flights.values().any(|flight| flight.intent.action.unit() == Some(unit))
+        self.busy.contains(unit)
     }
 
     /// The errand for an action, made if there is none yet.
