@@ -130,7 +130,7 @@ impl Event {
     /// The event of leaving a rollout.
     pub fn left(run: &str, environment: &Name, leave: Leave) -> Self {
         let taken_over_by = match leave {
-            Leave::Interrupted => None,
+            Leave::Interrupted | Leave::Paused => None,
             Leave::Lost { generation } => Some(generation),
         };
         Self::RolloutLeft { run: run.to_owned(), environment: environment.clone(), taken_over_by }

@@ -124,6 +124,12 @@ pub struct ServiceState {
     pub baking_since: Option<Millis>,
     /// Whether it is where it should be.
     pub done: bool,
+    /// Whether it waits for a human to promote it to the next batch.
+    #[serde(default)]
+    pub paused: bool,
+    /// Batches up to this one, from 1, were promoted.
+    #[serde(default)]
+    pub promoted: u32,
     /// The units it knows of.
     pub units: BTreeMap<UnitId, Track>,
 }
@@ -226,6 +232,8 @@ pub enum Effect {
 pub enum Command {
     /// Stop at the next safe point; the rollout can be resumed.
     Interrupt,
+    /// Go on from a pause.
+    Promote,
     /// End the rollout and bring back what stood before.
     Cancel,
     /// End the rollout and leave everything as it is.

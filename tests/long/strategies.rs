@@ -114,3 +114,27 @@ fn a_canary_that_fails_requests_reaches_no_more_than_its_share() {
     assert!((report.failed() as f64) <= bound, "at most {bound:.0}: {report:#?}");
     assert_eq!(project.reason(), "error-rate");
 }
+
+/// A planned pause: the rollout stays open and the canary in traffic until a human goes on, or back.
+#[test]
+fn a_pause_is_left_open_and_promoted_or_rolled_back() {
+    let mut shape = shape("canary");
+    shape.pause_after = vec![1];
+    let mut project = Project::with(shape);
+    project.deploy().expect(0);
+    let (before, old) = (project.identities(), project.release());
+
+    project.change_code("api");
+    project.deploy().expect(12).says("promote");
+    project.deploy().expect(13).says("paused");
+    assert!(project.units_of("api").len() > before.len(), "the canary stays");
+    project.run(&["rollback", "--yes"]).expect(0);
+    assert_eq!(project.identities(), before);
+    project.assert_serves("api", &old);
+
+    project.deploy().expect(12);
+    project.run(&["resume"]).expect(12);
+    project.run(&["promote"]).expect(0);
+    project.assert_serves("api", &project.release());
+    project.run(&["promote"]).expect(3);
+}

@@ -28,6 +28,8 @@ pub struct Shape {
     pub strategy: &'static str,
     /// The canary's share at each step, in per cent.
     pub canary_steps: Vec<u8>,
+    /// Batches after which the rollout is paused.
+    pub pause_after: Vec<u16>,
     /// Units above the number.
     pub max_surge: u16,
     /// Units that may be missing.
@@ -112,6 +114,7 @@ impl Default for Shape {
             services: vec![api, Service::new("mcp")],
             strategy: "rolling",
             canary_steps: vec![10, 50],
+            pause_after: Vec::new(),
             max_surge: 1,
             max_unavailable: 0,
             batches: vec!["100%"],
@@ -168,12 +171,13 @@ impl Shape {
             self.timings.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect();
         format!(
             "version = 1\nprotected = {}\n\n[targets.local]\nkind = \"process\"\n\n[strategy]\ntype = {:?}\n\
-             batches = [{}]\ncanary-steps = {:?}\nmax-surge = {}\nmax-unavailable = {}\n\n[timings]\n{timings}healthy-passes = {}\n\
+             batches = [{}]\ncanary-steps = {:?}\npause-after = {:?}\nmax-surge = {}\nmax-unavailable = {}\n\n[timings]\n{timings}healthy-passes = {}\n\
              unhealthy-failures = 3\n\n[lease]\nttl = {:?}\nheartbeat = {:?}\n\n{}",
             self.protected,
             self.strategy,
             batches.join(", "),
             self.canary_steps,
+            self.pause_after,
             self.max_surge,
             self.max_unavailable,
             self.healthy_passes,

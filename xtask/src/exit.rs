@@ -83,6 +83,7 @@ impl Exit {
             (End::Finished(Outcome::Held { .. }), _) => Self::Held,
             (End::Finished(Outcome::RollbackFailed { .. }), _) => Self::RollbackFailed,
             (End::Left(Leave::Interrupted), _) => Self::Interrupted,
+            (End::Left(Leave::Paused), _) => Self::Held,
             (End::Left(Leave::Lost { .. }), _) => Self::Locked,
         }
     }
@@ -128,6 +129,7 @@ mod tests {
             (End::Finished(Outcome::Held { cause: cause(), back: false }), Asked::Apply, 12),
             (End::Left(Leave::Lost { generation: 3 }), Asked::Apply, 13),
             (End::Left(Leave::Interrupted), Asked::Apply, 14),
+            (End::Left(Leave::Paused), Asked::Apply, 12),
         ];
         for (end, asked, code) in table {
             assert_eq!(Exit::of_end(&end, asked).code(), code, "{end:?} {asked:?}");

@@ -200,6 +200,7 @@ pub(crate) fn empty_plan() -> Plan {
             smoke: None,
             synthetic: None,
             traffic: None,
+            pause_after: std::collections::BTreeSet::new(),
             keep: 10,
         },
         preconditions: Vec::new(),

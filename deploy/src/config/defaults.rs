@@ -21,6 +21,8 @@ impl Default for StrategySection {
             canary_units: 1,
             // … to a twentieth of them first, and to half of them before all.
             canary_steps: vec![5, 25, 50],
+            // The gates decide; a human only where one asks for it.
+            pause_after: Vec::new(),
             // A new release has not earned any trust: the first failure counts.
             failure_limit: 0,
             // What stood before worked; a human can look at the dossier later.

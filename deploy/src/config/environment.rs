@@ -54,6 +54,8 @@ pub struct Strategy {
     pub canary_units: u16,
     /// The canaries' share of the traffic at each step, in per cent, 1 to 99; it grows.
     pub canary_steps: Vec<u8>,
+    /// Batches, from 1, after which the rollout is paused.
+    pub pause_after: Vec<u16>,
     /// How many units may fail before the rollout has failed.
     pub failure_limit: u16,
     /// What is done then.

@@ -81,6 +81,9 @@ pub struct StrategySection {
     /// watched for `bake`; then the batches follow (`type = "canary"`).
     #[schemars(length(min = 1), inner(range(min = 1, max = 99)))]
     pub canary_steps: Vec<u8>,
+    /// Batches or canary steps, from 1, after which the rollout is paused until `promote`.
+    #[schemars(inner(range(min = 1)))]
+    pub pause_after: Vec<u16>,
     /// How many units may fail before the rollout has failed.
     pub failure_limit: u16,
     /// What is done when the rollout has failed.

@@ -239,6 +239,7 @@ fn strategy(section: &StrategySection) -> Strategy {
         max_unavailable: section.max_unavailable,
         canary_units: section.canary_units,
         canary_steps: section.canary_steps.clone(),
+        pause_after: section.pause_after.clone(),
         failure_limit: section.failure_limit,
         on_failure: section.on_failure,
     }

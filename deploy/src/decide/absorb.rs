@@ -269,6 +269,15 @@ impl Turn<'_> {
         side.as_ref().is_some_and(|side| side.bundle == unit.bundle && unit.slot < side.replicas)
     }
 
+    /// Every service that is paused may go on to its next batch.
+    fn promote(&mut self) {
+        self.state.progress_at = self.now();
+        for service in self.state.services.values_mut().filter(|service| service.paused) {
+            service.paused = false;
+            service.promoted = service.batch as u32 + 1;
+        }
+    }
+
     fn absorb_command(&mut self, command: Command) {
         self.note(Reason::Commanded { command });
         let cancel =
@@ -276,6 +285,7 @@ impl Turn<'_> {
         match (command, &self.state.phase) {
             (_, Phase::Finished(_) | Phase::Settling { .. }) => {}
             (Command::Interrupt, _) => self.state.interrupted = true,
+            (Command::Promote, _) => self.promote(),
             (Command::Cancel, Phase::Back { .. }) => {}
             (Command::Cancel, Phase::Collecting { cause, .. }) => {
                 let cause = cause.clone();

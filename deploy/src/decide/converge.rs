@@ -218,7 +218,9 @@ impl Turn<'_> {
         if self.seen.now.saturating_sub(since) < bake || !self.baked(service, fleet, back) {
             return;
         }
-        if !last {
+        if !last && self.is_to_pause(service, counts.batch) {
+            self.pause(service, counts.batch, batches);
+        } else if !last {
             self.next_batch(service, counts.batch + 1, batches);
         } else if counts.others == 0 && serving >= desired {
             self.state.progress_at = self.seen.now;
@@ -226,6 +228,21 @@ impl Turn<'_> {
                 state.done = true;
             }
             self.note(Reason::ServiceDone { service: service.service.clone() });
+        }
+    }
+
+    fn is_to_pause(&self, service: &ServicePlan, batch: usize) -> bool {
+        let number = batch as u32 + 1;
+        let promoted = self.state.services.get(&service.service).map_or(0, |state| state.promoted);
+        self.plan.policy.pause_after.contains(&number) && promoted < number
+    }
+
+    fn pause(&mut self, service: &ServicePlan, batch: usize, batches: usize) {
+        let Some(state) = self.state.services.get_mut(&service.service) else { return };
+        if !std::mem::replace(&mut state.paused, true) {
+            self.state.progress_at = self.seen.now;
+            let name = service.service.clone();
+            self.note(Reason::Paused { service: name, batch: batch + 1, batches });
         }
     }
 

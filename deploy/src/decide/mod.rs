@@ -53,6 +53,8 @@ pub struct Decision {
 pub enum Leave {
     /// The operator asked for it, and nothing is under way: it can be resumed.
     Interrupted,
+    /// It is paused, as planned, and nothing is under way: it can be promoted.
+    Paused,
     /// Another executor has taken over, with this generation.
     Lost {
         /// Its generation.
@@ -105,6 +107,8 @@ impl<'a> Turn<'a> {
             && self.state.outcome().is_none()
         {
             self.leave = Some(Leave::Interrupted);
+        } else if self.leave.is_none() && self.is_paused() {
+            self.leave = Some(Leave::Paused);
         }
         let waiting = self.waiting();
         Decision {

@@ -47,6 +47,7 @@ impl Turn<'_> {
                 service.batch = 0;
                 service.baking_since = None;
                 service.done = false;
+                service.paused = false;
             }
         }
         self.state.progress_at = self.now();
@@ -191,6 +192,19 @@ impl Turn<'_> {
 
     fn is_done(&self, service: &Name) -> bool {
         self.state.services.get(service).is_none_or(|state| state.done)
+    }
+
+    /// Whether a service waits to be promoted, and no other one can go on meanwhile.
+    pub(super) fn is_paused(&self) -> bool {
+        let waits = |service: &ServicePlan| {
+            let state = self.state.services.get(&service.service);
+            let is_ready = service.depends_on.iter().all(|name| self.is_done(name));
+            !is_ready || state.is_some_and(|state| state.done || state.paused)
+        };
+        self.state.phase == Phase::Forward
+            && self.no_flights()
+            && self.state.services.values().any(|service| service.paused)
+            && self.plan.services.iter().all(waits)
     }
 
     /// Whether a service is where it should be, and still is.

@@ -61,6 +61,15 @@ pub enum Reason {
         /// Of so many.
         batches: usize,
     },
+    /// A batch is complete, and the next one waits to be promoted.
+    Paused {
+        /// Of which service.
+        service: Name,
+        /// The batch that is complete, from 1.
+        batch: usize,
+        /// Of so many.
+        batches: usize,
+    },
     /// All units of a batch take traffic, and are under watch.
     BakeBegan {
         /// Of which service.
@@ -117,6 +126,7 @@ impl Reason {
                 (None, None) => Subject::Rollout,
             },
             Self::BatchBegan { service, .. }
+            | Self::Paused { service, .. }
             | Self::BakeBegan { service, .. }
             | Self::ServiceDone { service } => Subject::Service(service.clone()),
             Self::PhaseBegan { .. }
@@ -137,10 +147,12 @@ impl Reason {
             Self::Tolerated { failures, limit } => format!("{failures} of {limit} tolerated failures"),
             Self::Retried { message, after, .. } => format!("{message}; again in {}", seconds(*after)),
             Self::BatchBegan { batch, batches, .. } => format!("batch {batch} of {batches}"),
+            Self::Paused { batch, batches, .. } => format!("paused after batch {batch} of {batches}"),
             Self::BakeBegan { bake, .. } => format!("baking for {}", seconds(*bake)),
             Self::ServiceDone { .. } => "done".to_owned(),
             Self::Commanded { command } => match command {
                 crate::state::Command::Interrupt => "stopping at the next safe point".to_owned(),
+                crate::state::Command::Promote => "promoted".to_owned(),
                 crate::state::Command::Cancel => "cancelled".to_owned(),
                 crate::state::Command::Hold => "held by the operator".to_owned(),
             },

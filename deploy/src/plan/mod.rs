@@ -13,7 +13,10 @@ use crate::{
 use pipeline::name::Name;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// Everything that one rollout will do, frozen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -113,6 +116,9 @@ pub struct Policy {
     pub synthetic: Option<RateLimits>,
     /// Whether units are judged by the router's counters while they bake, and how.
     pub traffic: Option<RateLimits>,
+    /// Batches, from 1, after which the rollout is paused until it is promoted.
+    #[serde(default)]
+    pub pause_after: BTreeSet<u32>,
     /// Bundles kept on each target besides the current one.
     pub keep: usize,
 }

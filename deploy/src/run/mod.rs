@@ -104,6 +104,10 @@ impl Rollout {
         let mut effects = Effects::default();
         let mut evidence = Evidence::new(self.prober.clone());
         let mut incoming = Incoming { fresh: true, ..Incoming::default() };
+        // What was asked for before anything was decided counts in the first decision.
+        while let Ok(command) = commands.try_recv() {
+            incoming.commands.push(command);
+        }
         let mut facts = BTreeMap::new();
         let mut told = Vec::new();
         loop {
@@ -123,7 +127,7 @@ impl Rollout {
             let Decision { next, leave, .. } = decision;
             state = next;
             if let Some(leave) = leave {
-                if leave == Leave::Interrupted {
+                if matches!(leave, Leave::Interrupted | Leave::Paused) {
                     effects.finish(LAST_EFFECTS).await;
                 }
                 return Ok(End::Left(leave));

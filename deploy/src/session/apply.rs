@@ -213,11 +213,15 @@ impl Session {
             Phase::Finished(Outcome::RollbackFailed { failure, .. }) => {
                 format!("its rollback failed: {}: {}", failure.reason, failure.message)
             }
+            _ if open.state.services.values().any(|service| service.paused) => {
+                "paused, as planned".to_owned()
+            }
             phase => format!("left while {}", phase.word()),
         };
+        let carry_on = if phase.starts_with("paused") { "promote" } else { "resume" };
         let text = format!("the rollout of {} (run {}) is open: {phase}", open.plan.release, open.run);
         SessionError::new(Kind::Locked, text)
-            .hint(format!("`{program} resume {environment}` carries it on"))
+            .hint(format!("`{program} {carry_on} {environment}` carries it on"))
             .hint(format!("`{program} rollback {environment}` brings back what stood before it"))
     }
 

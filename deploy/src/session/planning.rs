@@ -69,6 +69,7 @@ impl Session {
         request.known = bundles;
         // A rollback is never rolled back: a human decides.
         request.policy.on_failure = OnFailure::Hold;
+        request.policy.pause_after.clear();
         Ok(build(request))
     }
 

@@ -172,6 +172,9 @@ impl Session {
     fn next(&self, health: Standing, rollout: Option<&OpenRollout>) -> Vec<String> {
         let (program, environment) = (self.program(), self.environment());
         match (rollout, health) {
+            (Some(rollout), _) if rollout.phase == "paused" => {
+                vec![format!("{program} promote {environment}"), format!("{program} rollback {environment}")]
+            }
             (Some(_), _) => {
                 vec![format!("{program} resume {environment}"), format!("{program} rollback {environment}")]
             }
@@ -231,6 +234,7 @@ fn open_rollout(open: &Open<Plan, State>) -> OpenRollout {
         phase: match &open.state.phase {
             Phase::Finished(Outcome::Held { .. }) => "held".to_owned(),
             Phase::Finished(Outcome::RollbackFailed { .. }) => "rollback failed".to_owned(),
+            _ if open.state.services.values().any(|service| service.paused) => "paused".to_owned(),
             phase => phase.word().to_owned(),
         },
         held: held.map(|cause| format!("{}: {}", cause.reason, cause.message)),

@@ -66,6 +66,7 @@ impl Session {
             }),
             synthetic: environment.gates.synthetic.as_ref().map(|gate| limits(&gate.thresholds)),
             traffic: environment.gates.traffic.as_ref().map(limits),
+            pause_after: environment.strategy.pause_after.iter().copied().map(u32::from).collect(),
             keep: usize::from(environment.keep_releases),
         }
     }

@@ -101,6 +101,8 @@ pub(crate) enum Command {
     Rollback(Rollback),
     /// Carry on an interrupted or held rollout
     Resume(Environment),
+    /// Carry on a paused rollout with its next batch
+    Promote(Environment),
     /// Show what units have logged
     #[command(after_help = help::LOGS)]
     Logs(Logs),

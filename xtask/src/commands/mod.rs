@@ -25,6 +25,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Option<En
         Command::History(request) => data::history(context, &request).await.map(|()| None),
         Command::Rollback(request) => rollback::run(context, &request).await.map(Some),
         Command::Resume(request) => resume::run(context, &request).await.map(Some),
+        Command::Promote(request) => resume::promote(context, &request).await.map(Some),
         Command::Logs(request) => logs::run(context, &request).await.map(|()| None),
         Command::Lock(request) => data::lock(context, &request).await.map(|()| None),
         Command::Test(request) => stage::run(context, StageName::Test, &request).await.map(Some),

@@ -1,13 +1,27 @@
-//! `resume`: the open rollout is carried on.
+//! `resume` and `promote`: the open rollout is carried on.
 
 use super::rollout::{Aim, carry_out};
 use crate::{
     cli::Environment, context::Context, exit::Asked, failure::Failure, reporter::Ending, signals::Stops, wire,
 };
-use deploy::session::ApplyOptions;
+use deploy::{session::ApplyOptions, state::Command};
 
 /// Resumes.
 pub(super) async fn run(context: &Context, request: &Environment) -> Result<Ending, Failure> {
+    carry_on(context, request, "resume", None).await
+}
+
+/// Promotes.
+pub(super) async fn promote(context: &Context, request: &Environment) -> Result<Ending, Failure> {
+    carry_on(context, request, "promote", Some(Command::Promote)).await
+}
+
+async fn carry_on(
+    context: &Context,
+    request: &Environment,
+    command: &str,
+    first: Option<Command>,
+) -> Result<Ending, Failure> {
     let environment = request.environment.as_str();
     let opened = wire::open(context, environment)?;
     let mut stops = Stops::listen()?;
@@ -17,8 +31,14 @@ pub(super) async fn run(context: &Context, request: &Environment) -> Result<Endi
         let status = context.command(&format!("status {environment}"));
         return Err(error.hint(format!("`{status}` shows what stands")).into());
     };
-    let options = ApplyOptions { command: format!("resume {environment}"), ..ApplyOptions::default() };
+    if first == Some(Command::Promote) && open.phase != "paused" {
+        let text =
+            format!("the rollout of {} on `{environment}` is not paused: {}", open.release, open.phase);
+        let resume = context.command(&format!("resume {environment}"));
+        return Err(Failure::refused(text).hint(format!("`{resume}` carries it on")).into());
+    }
+    let options = ApplyOptions { command: format!("{command} {environment}"), ..ApplyOptions::default() };
     let aim = Aim { environment, release: &open.release, asked: Asked::Apply };
-    let resume = |events, commands| opened.session.resume(None, options, events, commands);
+    let resume = |events, commands| opened.session.resume(first, options, events, commands);
     carry_out(context, &mut stops, aim, resume).await.map(|(_, ending)| ending)
 }

@@ -83,6 +83,10 @@ impl Ending {
                     format!("held: release {release} on {environment} ({why}), everything was left as it is");
                 (sentence, vec![to("resume"), to("rollback"), to("status")])
             }
+            End::Left(Leave::Paused) => {
+                let sentence = format!("paused: release {release} on {environment}, as planned");
+                (sentence, vec![to("promote"), to("rollback"), to("status")])
+            }
             End::Left(Leave::Interrupted) => {
                 let sentence =
                     format!("interrupted: release {release} on {environment}, the rollout is open");

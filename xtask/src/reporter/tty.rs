@@ -174,7 +174,10 @@ impl Tty {
                 self.end_line(&Key::Subject(subject));
             }
             Reason::Stepped { to, .. } => self.step(&subject, to.word()),
-            Reason::PhaseBegan { .. } | Reason::BatchBegan { .. } | Reason::BakeBegan { .. } => {
+            Reason::PhaseBegan { .. }
+            | Reason::BatchBegan { .. }
+            | Reason::Paused { .. }
+            | Reason::BakeBegan { .. } => {
                 self.step(&subject, &reason.text());
             }
             Reason::Healthy { .. }

@@ -166,6 +166,7 @@ fn decided(reason: &Reason) -> Line {
         Reason::Failed(_) => (Weight::Alarm, Tone::Bad),
         Reason::Tolerated { .. } | Reason::Retried { .. } => (Weight::Landmark, Tone::Warn),
         Reason::BatchBegan { .. } | Reason::BakeBegan { .. } => (Weight::Step, Tone::Plain),
+        Reason::Paused { .. } => (Weight::Landmark, Tone::Warn),
         Reason::ServiceDone { .. } => (Weight::Landmark, Tone::Good),
         Reason::Commanded { .. } | Reason::TakenUp => (Weight::Landmark, Tone::Warn),
     };

@@ -395,3 +395,24 @@ fn a_canary_that_fails_requests_is_found_out_at_its_first_step() {
     );
     assert_eq!(begun.count(), 1, "one canary, and no more");
 }
+
+#[test]
+fn a_planned_pause_waits_for_its_promotion_and_for_nothing_else() {
+    let mut plan = plan_of(&Shape::default());
+    plan.policy.pause_after = [1].into();
+    let mut world = World::new(1_000_000).with_previous(&plan);
+    let none = BTreeMap::new();
+    let (state, steps) =
+        simulate(&plan, &mut world, State::new(&plan, 1_000_000), &none, LIMIT, |_, _, _| ());
+    assert_eq!(steps.last().and_then(|step| step.decision.leave), Some(Leave::Paused));
+    assert!(state.flights.is_empty());
+    // Whoever only takes it up again comes to the same pause.
+    let (state, steps) = simulate(&plan, &mut world, state, &none, LIMIT, |_, _, _| ());
+    assert_eq!(steps.last().and_then(|step| step.decision.leave), Some(Leave::Paused));
+    let promote = BTreeMap::from([(0, Command::Promote)]);
+    let (promoted, _) = simulate(&plan, &mut world.clone(), state.clone(), &promote, LIMIT, |_, _, _| ());
+    assert_eq!(promoted.outcome(), Some(&Outcome::Succeeded));
+    let cancel = BTreeMap::from([(0, Command::Cancel)]);
+    let (cancelled, _) = simulate(&plan, &mut world, state, &cancel, LIMIT, |_, _, _| ());
+    assert!(matches!(cancelled.outcome(), Some(Outcome::RolledBack { .. })));
+}

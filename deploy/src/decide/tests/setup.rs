@@ -118,6 +118,7 @@ pub(crate) fn plan_of(shape: &Shape) -> Plan {
             }),
             synthetic: shape.synthetic.then(|| limits.clone()),
             traffic: shape.traffic.then_some(limits),
+            pause_after: std::collections::BTreeSet::new(),
             keep: 10,
         },
         preconditions: Vec::new(),

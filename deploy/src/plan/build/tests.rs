@@ -115,6 +115,7 @@ fn request(wanted: Vec<Wanted>, stands: &[Bundle]) -> Request {
             smoke: None,
             synthetic: None,
             traffic: None,
+            pause_after: std::collections::BTreeSet::new(),
             keep: 10,
         },
         overrides: Vec::new(),
