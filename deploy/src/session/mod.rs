@@ -135,13 +135,7 @@ impl Session {
         }
         let mut targets: BTreeMap<Name, Arc<dyn Target>> = BTreeMap::new();
         for name in names.keys() {
-            let launch = Launch {
-                state_dir: self.state.clone(),
-                environment: self.environment().clone(),
-                target: name.clone(),
-                executable: self.tool.executable.clone(),
-                version: self.tool.build.clone(),
-            };
+            let launch = self.launch(name);
             let plan = plan.map(process_plan).unwrap_or_default();
             let target = ProcessTarget::new(launch, plan, Arc::new(self.vault.clone())).map_err(|error| {
                 SessionError::new(Kind::State, format!("target {name} could not be opened")).because(error)
@@ -149,6 +143,17 @@ impl Session {
             targets.insert(name.clone(), Arc::new(target));
         }
         Ok(targets)
+    }
+
+    /// The supervisor that a target of this environment needs.
+    fn launch(&self, target: &Name) -> Launch {
+        Launch {
+            state_dir: self.state.clone(),
+            environment: self.environment().clone(),
+            target: target.clone(),
+            executable: self.tool.executable.clone(),
+            version: self.tool.build.clone(),
+        }
     }
 
     /// What stands on every target.

@@ -126,9 +126,13 @@ impl Session {
             return Err(SessionError::new(Kind::Locked, text).hint("wait until it has ended"));
         }
         let grace = self.loaded.environment.timings.stop_grace;
-        process::shutdown(&self.state, grace).await.map_err(|error| {
-            SessionError::new(Kind::State, "the supervisor could not be stopped").because(error)
-        })
+        let mut ran = false;
+        for target in self.loaded.environment.targets.keys() {
+            ran |= process::take_down(&self.launch(target), grace).await.map_err(|error| {
+                SessionError::new(Kind::State, "the supervisor could not be stopped").because(error)
+            })?;
+        }
+        Ok(ran)
     }
 
     async fn service_status(

@@ -2,10 +2,10 @@
 
 use super::{
     folders::Folders,
-    logs,
+    logs, procfs,
     protocol::{Hello, Op, PROTOCOL, Reply, Request},
     socket,
-    supervisor::Options,
+    supervisor::{Options, SupervisorError, state::State},
 };
 use crate::model::Millis;
 use pipeline::name::Name;
@@ -97,6 +97,9 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// What the one before it left cannot be read.
+    #[error(transparent)]
+    State(SupervisorError),
     /// It ended at once.
     #[error("the supervisor ended right after its start: {}", if .last.is_empty() { "see `supervisor.log`" } else { .last })]
     Ended {
@@ -207,6 +210,34 @@ pub async fn ensure(launch: &Launch) -> Result<Client, ClientError> {
         }
         tokio::time::sleep(START_EVERY).await;
     }
+}
+
+/// Stops every unit, the router and the supervisor of an environment; ledger and bundles stay. If the supervisor was
+/// killed and left something running, another one is started to end it. Returns whether anything ran.
+///
+/// # Errors
+/// See [`ClientError`]; what could not be stopped is named.
+pub async fn take_down(launch: &Launch, grace: Millis) -> Result<bool, ClientError> {
+    if shutdown(&launch.state_dir, grace).await? {
+        return Ok(true);
+    }
+    if !is_orphaned(launch)? {
+        return Ok(false);
+    }
+    ensure(launch).await?;
+    shutdown(&launch.state_dir, grace).await
+}
+
+/// Whether units or routers on record run although there is no supervisor.
+fn is_orphaned(launch: &Launch) -> Result<bool, ClientError> {
+    let start_error = |what: &str| {
+        let what = what.to_owned();
+        move |source| ClientError::Start { what, source }
+    };
+    let folders = Folders::new(&launch.state_dir).map_err(start_error("there is no working directory"))?;
+    let state = State::read(&folders).map_err(|error| ClientError::State(SupervisorError::State(error)))?;
+    let boot_id = procfs::boot_id().map_err(start_error("this run of the machine cannot be told"))?;
+    Ok(state.after_boot(&boot_id).processes().any(|process| process.is_alive()))
 }
 
 /// Stops every unit, the router and the supervisor of an environment; ledger and bundles stay. Returns whether there

@@ -273,9 +273,10 @@ fn done(reply: Reply) -> Result<(), EffectError> {
 fn client_error(error: ClientError) -> EffectError {
     let message = error_chain(&error);
     match error {
-        ClientError::Start { .. } | ClientError::Ended { .. } | ClientError::Refused { .. } => {
-            EffectError::Terminal { reason: ReasonCode::ActionFailed, message }
-        }
+        ClientError::Start { .. }
+        | ClientError::State(_)
+        | ClientError::Ended { .. }
+        | ClientError::Refused { .. } => EffectError::Terminal { reason: ReasonCode::ActionFailed, message },
         ClientError::NotRunning { .. } | ClientError::Broken { .. } | ClientError::TimedOut { .. } => {
             passing(message)
         }

@@ -158,6 +158,12 @@ impl State {
         self
     }
 
+    /// The processes of all units and routers on record; whether they still run is another question.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = Process> {
+        let routers = self.router.iter().chain(&self.retiring).filter_map(|router| router.process);
+        self.units.values().filter_map(Unit::process).chain(routers)
+    }
+
     /// The bundles that units run from.
     pub(super) fn bundles(&self) -> BTreeSet<BundleHash> {
         self.units.keys().map(|unit| unit.bundle).collect()
