@@ -20,7 +20,7 @@ use crate::{
     port::{Target, TargetSeen},
     record::RecordStore,
     state::State,
-    status::LeaseStatus,
+    status::{HistoryEntry, LeaseStatus},
 };
 use pipeline::{
     name::Name,
@@ -85,6 +85,15 @@ pub struct Lock {
     pub lease: Option<LeaseStatus>,
     /// The same for people, line by line, with what to do.
     pub lines: Vec<String>,
+}
+
+/// What `history` shows.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// Newest first.
+    pub entries: Vec<HistoryEntry>,
+    /// Why entries are missing above: each names a file.
+    pub unreadable: Vec<String>,
 }
 
 /// Where the log files of units are, and what they are called.
@@ -169,7 +178,28 @@ impl Session {
             })?;
             standing.insert(name.clone(), seen);
         }
+        self.miss_ledger(&standing)?;
         Ok(standing)
+    }
+
+    /// A rollout that has succeeded here has left a ledger. One that is gone is not taken for an empty one: the next
+    /// rollout would have nothing to return to.
+    fn miss_ledger(&self, standing: &BTreeMap<Name, TargetSeen>) -> Result<(), SessionError> {
+        if standing.values().any(|seen| seen.ledger.generation > 0) {
+            return Ok(());
+        }
+        // What cannot be read is told by whoever needs it.
+        let Ok(History { entries, .. }) = self.past() else { return Ok(()) };
+        let Some(last) = entries.iter().find(|entry| entry.outcome == apply::SUCCEEDED) else {
+            return Ok(());
+        };
+        let path = self.state.join("ledger.json");
+        let text =
+            format!("`{}` is gone, although release {} was deployed here", path.display(), last.release);
+        let down = format!("{} down {}", self.program(), self.environment());
+        Err(SessionError::new(Kind::State, text)
+            .hint("put the file back from a copy")
+            .hint(format!("without one: `{down}`, then remove {} and deploy anew", self.state.display())))
     }
 
     fn mask(&self) -> Arc<dyn Fn(&str) -> String + Send + Sync> {

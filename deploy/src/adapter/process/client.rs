@@ -5,7 +5,7 @@ use super::{
     logs, procfs,
     protocol::{Hello, Op, PROTOCOL, Reply, Request},
     socket,
-    supervisor::{Options, SupervisorError, state::State},
+    supervisor::{Options, StateError, state::State},
 };
 use crate::model::Millis;
 use pipeline::name::Name;
@@ -99,7 +99,7 @@ pub enum ClientError {
     },
     /// What the one before it left cannot be read.
     #[error(transparent)]
-    State(SupervisorError),
+    State(StateError),
     /// It ended at once.
     #[error("the supervisor ended right after its start: {}", if .last.is_empty() { "see `supervisor.log`" } else { .last })]
     Ended {
@@ -235,7 +235,7 @@ fn is_orphaned(launch: &Launch) -> Result<bool, ClientError> {
         move |source| ClientError::Start { what, source }
     };
     let folders = Folders::new(&launch.state_dir).map_err(start_error("there is no working directory"))?;
-    let state = State::read(&folders).map_err(|error| ClientError::State(SupervisorError::State(error)))?;
+    let state = State::read(&folders).map_err(ClientError::State)?;
     let boot_id = procfs::boot_id().map_err(start_error("this run of the machine cannot be told"))?;
     Ok(state.after_boot(&boot_id).processes().any(|process| process.is_alive()))
 }

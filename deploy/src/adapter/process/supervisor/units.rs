@@ -89,12 +89,12 @@ pub(super) async fn launch(launch: &Launch<'_>) -> Result<Process, LaunchError> 
     }
 }
 
+/// The variable that every unit has, and what a unit starts has too.
+pub(super) const MARK: &str = "FAIRLEAD_UNIT";
+
 /// The variables by which a process is found to be a unit.
 pub(super) fn marks(unit: &UnitId) -> [(&'static str, String); 2] {
-    [
-        ("FAIRLEAD_BUNDLE", unit.bundle.to_string()),
-        ("FAIRLEAD_UNIT", format!("{}/{}", unit.service, unit.slot)),
-    ]
+    [("FAIRLEAD_BUNDLE", unit.bundle.to_string()), (MARK, format!("{}/{}", unit.service, unit.slot))]
 }
 
 fn command(launch: &Launch<'_>) -> Result<Command, LaunchError> {
