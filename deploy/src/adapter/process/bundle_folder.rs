@@ -6,6 +6,7 @@
 use super::folders::{FOLDER_MODE, Folders, create_private};
 use crate::bundle::{Bundle, BundleHash, BundleSecret, BundleSource};
 use pipeline::{
+    crossing,
     digest::Digest,
     name::Name,
     secret::SecretRef,
@@ -129,7 +130,9 @@ pub(crate) fn prepare(
         .permissions(Permissions::from_mode(FOLDER_MODE))
         .tempdir_in(&bundles)
         .map_err(io_error("create a folder in", &bundles))?;
+    crossing!("bundle.begun");
     fill(temporary.path(), hash, bundle, source, secrets)?;
+    crossing!("bundle.filled");
     put_in_place(temporary.path(), &folder).map_err(io_error("put in place", &folder))
 }
 
@@ -243,6 +246,7 @@ fn fill(
     let no_source =
         |name: &String| BundleError::NoSource { service: bundle.service.clone(), name: name.clone() };
     copy(&source.artifact, &executable(folder, bundle), bundle.artifact.digest, EXECUTABLE_MODE)?;
+    crossing!("bundle.artifact-copied");
     for (name, planned) in &bundle.files {
         let from = source.files.get(name).ok_or_else(|| no_source(name))?;
         copy(from, &file(folder, name), planned.digest, planned.mode)?;
@@ -311,6 +315,7 @@ fn put_in_place(complete: &Path, folder: &Path) -> io::Result<()> {
     sync(complete)?;
     remove_folder(folder)?;
     fs::rename(complete, folder)?;
+    crossing!("bundle.renamed");
     sync(folder.parent().unwrap_or(folder))
 }
 

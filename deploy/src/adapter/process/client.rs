@@ -8,7 +8,7 @@ use super::{
     supervisor::Options,
 };
 use crate::model::Millis;
-use pipeline::name::Name;
+use pipeline::{crossing, failpoint, name::Name};
 use std::{
     fs::{self, File, Permissions},
     io,
@@ -270,7 +270,11 @@ fn start(folders: &Folders, launch: &Launch) -> Result<Child, ClientError> {
     let mut command = Command::new(&executable);
     command.args(options.to_args()).env_clear().envs(passed).current_dir("/");
     command.stdin(Stdio::null()).stdout(out).stderr(err);
-    command.spawn().map_err(start_error(format!("`{}`", executable.display())))
+    command.envs(failpoint::handed_on());
+    crossing!("supervisor.start.before");
+    let child = command.spawn().map_err(start_error(format!("`{}`", executable.display())))?;
+    crossing!("supervisor.start.after");
+    Ok(child)
 }
 
 /// Tells early when a supervisor ended at its start, unless it ended because another one runs.
@@ -308,7 +312,10 @@ fn copy_executable(folders: &Folders, launch: &Launch) -> Result<PathBuf, Client
         temporary.as_file().sync_all()?;
         let path = temporary.into_temp_path();
         fs::set_permissions(&path, Permissions::from_mode(0o755))?;
-        path.persist(&copy).map_err(|e| e.error)
+        crossing!("executable.copied");
+        path.persist(&copy).map_err(|e| e.error)?;
+        crossing!("executable.named");
+        Ok(())
     };
     make().map_err(|source| ClientError::Start {
         what: format!("`{}` as `{}`", launch.executable.display(), copy.display()),

@@ -5,6 +5,7 @@ use crate::{
     bundle::{Bundle, Limits},
     model::UnitId,
 };
+use pipeline::crossing;
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -65,11 +66,13 @@ pub(super) enum LaunchError {
 pub(super) async fn launch(launch: &Launch<'_>) -> Result<Process, LaunchError> {
     let mut command = command(launch)?;
     let mut tries = BUSY_TRIES;
+    crossing!("unit.launch.before");
     loop {
         match command.spawn() {
             // Reaped by the supervisor's own reaper, which also knows children from before a hand-over.
             Ok(child) => {
                 let pid = child.id();
+                crossing!("unit.launch.after");
                 // A zombie keeps its entry until it is reaped, so this look finds even one that ended at once.
                 return Ok(Process::of(pid).unwrap_or(Process { pid, start_time: 0 }));
             }
