@@ -6,6 +6,7 @@
 pub mod config;
 pub mod digest;
 pub mod event;
+pub mod failpoint;
 pub mod fingerprint;
 pub mod git;
 pub mod journal;

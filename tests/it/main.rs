@@ -8,3 +8,4 @@ mod lease;
 mod output;
 mod plan;
 mod protected;
+mod state_files;

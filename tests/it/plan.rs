@@ -40,6 +40,18 @@ fn a_plan_whose_ground_has_shifted_is_refused_and_names_the_field() {
 }
 
 #[test]
+fn a_plan_that_was_edited_is_refused() {
+    let mut project = Project::new();
+    project.deploy().expect(0);
+    project.change_code("api");
+    project.run(&["plan", "--out", "plan.json"]).expect(0);
+    let before = project.snapshot().1;
+    project.edit("plan.json", |text| text.replace(&project.release(), "another"));
+    project.run(&["deploy", "--plan", "plan.json", "--yes"]).expect(3).says("was changed since it was made");
+    assert_eq!(project.snapshot().1, before, "refused, and yet something changed");
+}
+
+#[test]
 fn a_plan_that_another_deploy_has_overtaken_is_refused() {
     let mut project = Project::new();
     project.deploy().expect(0);

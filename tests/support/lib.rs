@@ -18,7 +18,7 @@ mod wait;
 
 pub use load::{FailureClass, Load, LoadConfig, Report, Seen};
 pub use processes::{Process, processes_under, signal};
-pub use program::{Background, Binaries, Output, binaries, event_name, is_action};
+pub use program::{Background, Binaries, Output, binaries, event_name, is_action, program_with_fail_points};
 pub use project::Project;
 pub use recorder::{Recorder, Sample};
 pub use shape::{Service, Shape};

@@ -48,10 +48,33 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is a folder of the workspace")
 }
 
+/// Builds the program with its fail points, once in each test run, and says where it is. It has a target folder of its
+/// own, so that the two builds do not take turns in throwing each other's work away.
+///
+/// # Panics
+/// If it does not build.
+pub fn program_with_fail_points() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let folder = binaries().xtask.parent().and_then(Path::parent).expect("it is in a target folder");
+        let folder = folder.join("fail-points");
+        let folder = folder.to_str().expect("the repository's path is UTF-8");
+        let made = cargo_build(&["-p", "xtask", "--features", "fail-points", "--target-dir", folder]);
+        made.get("xtask").expect("cargo makes what it is asked for").clone()
+    })
+}
+
 fn build() -> Binaries {
+    let made = cargo_build(&["-p", "xtask", "-p", "noogh-api", "-p", "noogh-mcp"]);
+    let find = |name: &str| made.get(name).unwrap_or_else(|| panic!("cargo made no `{name}`")).clone();
+    Binaries { xtask: find("xtask"), noogh_api: find("noogh-api"), noogh_mcp: find("noogh-mcp") }
+}
+
+/// The executables that cargo makes: name → path.
+fn cargo_build(arguments: &[&str]) -> BTreeMap<String, PathBuf> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--locked", "--message-format=json-render-diagnostics", "--bins"]);
-    command.args(["-p", "xtask", "-p", "noogh-api", "-p", "noogh-mcp"]).current_dir(repository());
+    command.args(arguments).current_dir(repository());
     for (name, _) in std::env::vars_os() {
         // What cargo says to tests of this package must not be heard by the build of others.
         if name
@@ -65,14 +88,12 @@ fn build() -> Binaries {
     assert!(output.status.success(), "what is tested does not build");
     let messages =
         output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
-    let made: BTreeMap<String, PathBuf> = messages
+    messages
         .filter_map(|message: Value| {
             let executable = message["executable"].as_str()?;
             Some((message["target"]["name"].as_str()?.to_owned(), PathBuf::from(executable)))
         })
-        .collect();
-    let find = |name: &str| made.get(name).unwrap_or_else(|| panic!("cargo made no `{name}`")).clone();
-    Binaries { xtask: find("xtask"), noogh_api: find("noogh-api"), noogh_mcp: find("noogh-mcp") }
+        .collect()
 }
 
 /// How a run of the program ended.

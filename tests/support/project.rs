@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -212,9 +212,17 @@ impl Project {
 
     /// Starts the program.
     pub fn spawn(&self, arguments: &[&str]) -> Background {
+        self.spawn_with(arguments, &[])
+    }
+
+    /// Starts the program with more variables, for this run alone.
+    pub fn spawn_with(&self, arguments: &[&str], variables: &[(&str, &OsStr)]) -> Background {
         let mut command = Command::new(&self.program);
         command.args(arguments).current_dir(&self.path).env_clear();
-        command.envs(environment(&self.path)).envs(self.variables.iter().cloned());
+        command
+            .envs(environment(&self.path))
+            .envs(self.variables.iter().cloned())
+            .envs(variables.iter().copied());
         Background::start(&mut command)
     }
 

@@ -21,6 +21,7 @@ mod failure;
 mod follow;
 mod output;
 mod paint;
+mod plan_file;
 mod render;
 mod reporter;
 #[cfg(test)]

@@ -5,7 +5,6 @@ use deploy::{
     STATE_FOLDER,
     adapter::{process::supervisor, router},
     config::{LoadRequest, Loaded, environment_names, load},
-    plan::Plan,
     session::{Kind, Session, SessionError, Tool},
 };
 use pipeline::{
@@ -18,7 +17,6 @@ use pipeline::{
         ArtifactSpec, BuildStage, Context as StageContext, Stage, StageName, TestStage, plan_stages,
         run_stage,
     },
-    store::{self, Format},
 };
 use std::{
     collections::BTreeMap,
@@ -29,8 +27,7 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// A plan file, as errors name it.
-const PLAN: Format = Format { what: "plan", version: Plan::FORMAT };
+pub(crate) use crate::plan_file::{read_plan, write_plan};
 
 /// The version of the program, for people.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -161,21 +158,6 @@ pub(crate) fn find_release(context: &Context, opened: &Opened, text: &str) -> Re
             .hint("a release of another machine is given by its file: `--release release-manifest.json`")
             .into()
     })
-}
-
-/// Reads a plan that was written by `plan --out`.
-pub(crate) fn read_plan(path: &Path) -> Result<Plan, Failure> {
-    store::read_json(path, PLAN).map_err(|error| {
-        SessionError::new(Kind::Usage, format!("cannot use the plan `{}`", path.display()))
-            .because(error)
-            .into()
-    })
-}
-
-/// Writes a plan for `deploy --plan`. It names files and variables of this machine, so it is the user's alone.
-pub(crate) fn write_plan(path: &Path, plan: &Plan) -> Result<(), Failure> {
-    store::write_json(path, plan, 0o600)
-        .map_err(|error| Failure::state(format!("cannot write the plan `{}`", path.display())).because(error))
 }
 
 /// Runs the supervisor of an environment.

@@ -1,7 +1,10 @@
 //! Where the record and the history of an environment are kept: a folder on its home.
 
 use super::{Finished, Record};
-use pipeline::store::{self, FileError, Format, ReadError};
+use pipeline::{
+    crossing,
+    store::{self, FileError, Format, ReadError},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     ffi::{OsStr, OsString},
@@ -254,6 +257,7 @@ where
         self.sweep();
         let marked = lock.metadata().map_err(RecordError::Write)?.len() > 0;
         let before = self.read(marked)?;
+        crossing!("record.locked");
         let (seq, generation) = (before.seq, before.generation);
         let mut after = change(before)?;
         if after.generation < generation {
@@ -263,6 +267,7 @@ where
         after.seq = seq + 1;
         self.replace(&after)?;
         if !marked {
+            crossing!("record.mark.before");
             lock.write_all(MARK).and_then(|()| lock.sync_all()).map_err(RecordError::Write)?;
         }
         Ok(after)

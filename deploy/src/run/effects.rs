@@ -8,6 +8,7 @@ use crate::{
     port::{EffectError, EffectOutput, GateResult},
     state::Effect,
 };
+use pipeline::crossing;
 use std::{collections::BTreeMap, future::Future, time::Duration};
 use tokio::task::JoinSet;
 
@@ -51,10 +52,12 @@ impl Effects {
         let work = perform(rollout, intent, facts, collect);
         let (intent, limit) = (intent.clone(), deadline(&intent.action));
         self.tasks.spawn(async move {
+            crossing!("effect.{}.before", intent.action.verb());
             let result = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
                 let message = format!("{}: no answer within {} s", intent.action.verb(), limit.as_secs());
                 Err(EffectError::Passing { message })
             });
+            crossing!("effect.{}.after", intent.action.verb());
             Report { intent, took: clock.now().saturating_sub(began), result }
         });
     }

@@ -17,7 +17,7 @@ use crate::{
 };
 use effects::Effects;
 use evidence::Evidence;
-use pipeline::name::Name;
+use pipeline::{crossing, name::Name};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -118,6 +118,7 @@ impl Rollout {
             if decision.next != state {
                 self.record.swap(&decision.next).await?;
             }
+            crossing!("decision.taken");
             self.tell(&decision, &mut told);
             for intent in &decision.intents {
                 let excerpt = effects.gate_excerpt.clone();

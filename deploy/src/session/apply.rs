@@ -27,6 +27,9 @@ use std::{
 };
 use tokio::sync::mpsc;
 
+/// What the history calls a rollout that brought what it was to bring.
+pub(super) const SUCCEEDED: &str = "succeeded";
+
 impl Session {
     /// Carries out a plan: preconditions, lease, rollout.
     ///
@@ -300,7 +303,7 @@ fn finished(
     let previous: BTreeSet<String> =
         plan.services.iter().filter_map(|service| Some(service.from.as_ref()?.release.clone())).collect();
     let (word, cause) = match outcome {
-        Outcome::Succeeded => ("succeeded", None),
+        Outcome::Succeeded => (SUCCEEDED, None),
         Outcome::RolledBack { cause } => ("rolled-back", Some(cause)),
         Outcome::Refused { cause } => ("refused", Some(cause)),
         Outcome::Held { cause, .. } => ("held", Some(cause)),

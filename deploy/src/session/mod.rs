@@ -20,7 +20,7 @@ use crate::{
     port::{Target, TargetSeen},
     record::RecordStore,
     state::State,
-    status::LeaseStatus,
+    status::{HistoryEntry, LeaseStatus},
 };
 use pipeline::{
     name::Name,
@@ -87,6 +87,15 @@ pub struct Lock {
     pub lines: Vec<String>,
 }
 
+/// What `history` shows.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// Newest first.
+    pub entries: Vec<HistoryEntry>,
+    /// Why entries are missing above: each names a file.
+    pub unreadable: Vec<String>,
+}
+
 /// Where the log files of units are, and what they are called.
 #[derive(Debug, Clone)]
 pub struct UnitLog {
@@ -135,13 +144,7 @@ impl Session {
         }
         let mut targets: BTreeMap<Name, Arc<dyn Target>> = BTreeMap::new();
         for name in names.keys() {
-            let launch = Launch {
-                state_dir: self.state.clone(),
-                environment: self.environment().clone(),
-                target: name.clone(),
-                executable: self.tool.executable.clone(),
-                version: self.tool.build.clone(),
-            };
+            let launch = self.launch(name);
             let plan = plan.map(process_plan).unwrap_or_default();
             let target = ProcessTarget::new(launch, plan, Arc::new(self.vault.clone())).map_err(|error| {
                 SessionError::new(Kind::State, format!("target {name} could not be opened")).because(error)
@@ -149,6 +152,17 @@ impl Session {
             targets.insert(name.clone(), Arc::new(target));
         }
         Ok(targets)
+    }
+
+    /// The supervisor that a target of this environment needs.
+    fn launch(&self, target: &Name) -> Launch {
+        Launch {
+            state_dir: self.state.clone(),
+            environment: self.environment().clone(),
+            target: target.clone(),
+            executable: self.tool.executable.clone(),
+            version: self.tool.build.clone(),
+        }
     }
 
     /// What stands on every target.
@@ -164,7 +178,28 @@ impl Session {
             })?;
             standing.insert(name.clone(), seen);
         }
+        self.miss_ledger(&standing)?;
         Ok(standing)
+    }
+
+    /// A rollout that has succeeded here has left a ledger. One that is gone is not taken for an empty one: the next
+    /// rollout would have nothing to return to.
+    fn miss_ledger(&self, standing: &BTreeMap<Name, TargetSeen>) -> Result<(), SessionError> {
+        if standing.values().any(|seen| seen.ledger.generation > 0) {
+            return Ok(());
+        }
+        // What cannot be read is told by whoever needs it.
+        let Ok(History { entries, .. }) = self.past() else { return Ok(()) };
+        let Some(last) = entries.iter().find(|entry| entry.outcome == apply::SUCCEEDED) else {
+            return Ok(());
+        };
+        let path = self.state.join("ledger.json");
+        let text =
+            format!("`{}` is gone, although release {} was deployed here", path.display(), last.release);
+        let down = format!("{} down {}", self.program(), self.environment());
+        Err(SessionError::new(Kind::State, text)
+            .hint("put the file back from a copy")
+            .hint(format!("without one: `{down}`, then remove {} and deploy anew", self.state.display())))
     }
 
     fn mask(&self) -> Arc<dyn Fn(&str) -> String + Send + Sync> {

@@ -6,8 +6,9 @@ use crate::{
     ledger::{Entry, Standing},
     plan::{OnFailure, Override, Plan, PlanKind, Request, Wanted, build},
     port::{Target, TargetSeen},
+    record::RecordError,
 };
-use pipeline::{name::Name, release::Release};
+use pipeline::{name::Name, release::Release, store::ReadError};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -217,6 +218,14 @@ fn run_name(now: jiff::Timestamp) -> String {
     format!("{stamp}-{:06x}", (u64::from(std::process::id()) << 10 ^ now.as_nanosecond() as u64) & 0xff_ffff)
 }
 
-pub(super) fn record_error(error: crate::record::RecordError) -> SessionError {
-    SessionError::new(Kind::State, "the rollout record could not be used").because(error)
+pub(super) fn record_error(error: RecordError) -> SessionError {
+    let is_damaged = matches!(&error, RecordError::Read(ReadError::Malformed { .. }));
+    let error = SessionError::new(Kind::State, "the rollout record could not be used").because(error);
+    if !is_damaged {
+        return error;
+    }
+    error.hint("put the file back from a copy").hint(
+        "without one: make sure that no rollout is under way, remove its whole folder, and the next rollout begins a \
+         new record",
+    )
 }

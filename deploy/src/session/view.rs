@@ -1,7 +1,7 @@
 //! What an environment shows: status, history, lock, logs; and taking it down.
 
 use super::{
-    Kind, Lock, Session, SessionError, UnitLog,
+    History, Kind, Lock, Session, SessionError, UnitLog,
     clock::RealClock,
     planning::{merged, record_error},
 };
@@ -57,16 +57,20 @@ impl Session {
         })
     }
 
+    /// Whether it can be told what stands; no unit is asked.
+    ///
+    /// # Errors
+    /// When a target does not answer, or what it keeps cannot be read.
+    pub async fn examine(&self) -> Result<(), SessionError> {
+        self.standing(&self.targets(None)?).await.map(drop)
+    }
+
     /// Runs that are over, newest first.
     ///
     /// # Errors
     /// When the history cannot be read.
-    pub async fn history(&self) -> Result<Vec<HistoryEntry>, SessionError> {
-        let history = self.store().history().map_err(|error| {
-            SessionError::new(Kind::State, "the history could not be read").because(error)
-        })?;
-        let environment = self.environment();
-        Ok(history.entries.into_iter().map(|entry| history_entry(environment, entry)).collect())
+    pub async fn history(&self) -> Result<History, SessionError> {
+        self.past()
     }
 
     /// Who holds the lease.
@@ -126,9 +130,23 @@ impl Session {
             return Err(SessionError::new(Kind::Locked, text).hint("wait until it has ended"));
         }
         let grace = self.loaded.environment.timings.stop_grace;
-        process::shutdown(&self.state, grace).await.map_err(|error| {
-            SessionError::new(Kind::State, "the supervisor could not be stopped").because(error)
-        })
+        let mut ran = false;
+        for target in self.loaded.environment.targets.keys() {
+            ran |= process::take_down(&self.launch(target), grace).await.map_err(|error| {
+                SessionError::new(Kind::State, "the supervisor could not be stopped").because(error)
+            })?;
+        }
+        Ok(ran)
+    }
+
+    pub(super) fn past(&self) -> Result<History, SessionError> {
+        let history = self.store().history().map_err(|error| {
+            SessionError::new(Kind::State, "the history could not be read").because(error)
+        })?;
+        let environment = self.environment();
+        let entries = history.entries.into_iter().map(|entry| history_entry(environment, entry)).collect();
+        let unreadable = history.damaged.into_iter().map(|entry| entry.error.to_string()).collect();
+        Ok(History { entries, unreadable })
     }
 
     async fn service_status(

@@ -8,6 +8,7 @@ use super::{
     source::{Place, Source, SourceKind},
     tree::{Entry, Node, Table, Value, show_path},
 };
+use crate::failpoint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -90,7 +91,8 @@ impl Assignment {
 
     /// Reads a `FAIRLEAD_…` variable; `None` if it is none of ours to read.
     pub fn from_variable(name: &str, value: &str) -> Option<Self> {
-        let key = name.strip_prefix(PREFIX).filter(|_| !RESERVED.contains(&name))?;
+        let is_ours = !RESERVED.contains(&name) && !failpoint::is_variable(name);
+        let key = name.strip_prefix(PREFIX).filter(|_| is_ours)?;
         let segments = key.split("__").map(str::to_owned).collect();
         Some(Self { spelling: Spelling::Variable, ..Self::of_variable(segments, name, value) })
     }

@@ -5,6 +5,7 @@
 //! line alone, which [`read`] reports and leaves out.
 
 use crate::{
+    crossing,
     secret::Redactor,
     store::{self, FileError, Format, ReadError},
 };
@@ -120,6 +121,7 @@ impl<E: Journaled> Journal<E> {
 
 impl Tail {
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        crossing!("journal.before");
         if let Err(error) = self.file.write_all(line).and_then(|()| self.file.sync_data()) {
             // Best effort: the next line must not be glued to half of this one.
             let _ = self.file.set_len(self.length);
@@ -127,6 +129,7 @@ impl Tail {
         }
         self.length += line.len() as u64;
         self.next += 1;
+        crossing!("journal.after");
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! **Invariant.** Whoever reads a path that is written here sees the old bytes or the new ones, never a mixture, also
 //! after a crash, a full disk or a power cut: temporary file in the same folder, fsync, rename, fsync of the folder.
 
+use crate::crossing;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fs::{self, File, Permissions},
@@ -32,9 +33,14 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// [`io::ErrorKind::AlreadyExists`] if something has; otherwise like [`write_atomic`].
 pub fn create_exclusive(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let create = || {
+        crossing!("create.{}.before", crate::failpoint::label(path));
         let file = temporary_beside(path, mode, |file| file.write_all(bytes))?;
+        crossing!("create.{}.written", crate::failpoint::label(path));
         file.persist_noclobber(path).map_err(|e| e.error)?;
-        sync_folder(folder_of(path))
+        crossing!("create.{}.named", crate::failpoint::label(path));
+        sync_folder(folder_of(path))?;
+        crossing!("create.{}.after", crate::failpoint::label(path));
+        Ok(())
     };
     create().map_err(|e| FileError::wrap("create", path, e))
 }
@@ -207,9 +213,14 @@ fn write_atomic_with(
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
     let replace = || {
+        crossing!("write.{}.before", crate::failpoint::label(path));
         let file = temporary_beside(path, mode, write)?;
+        crossing!("write.{}.written", crate::failpoint::label(path));
         file.persist(path).map_err(|e| e.error)?;
-        sync_folder(folder_of(path))
+        crossing!("write.{}.renamed", crate::failpoint::label(path));
+        sync_folder(folder_of(path))?;
+        crossing!("write.{}.after", crate::failpoint::label(path));
+        Ok(())
     };
     replace().map_err(|e| FileError::wrap("write", path, e))
 }

@@ -19,9 +19,15 @@ pub(super) async fn status(context: &Context, request: &Environment) -> Result<(
 /// Lists past rollouts.
 pub(super) async fn history(context: &Context, request: &History) -> Result<(), Failure> {
     let opened = wire::open(context, &request.environment.environment)?;
-    let mut entries = opened.session.history().await?;
+    let deploy::session::History { mut entries, unreadable } = opened.session.history().await?;
     entries.truncate(request.limit);
-    context.output.document(&entries, |paint| render::history(&entries, &Now::system(), paint))
+    for problem in &unreadable {
+        context.narrator.note(&format!("an entry is left out: {problem}"));
+    }
+    context.output.document(&entries, |paint| match (entries.as_slice(), unreadable.as_slice()) {
+        ([], [_, ..]) => "no entry of the history can be read\n".to_owned(),
+        _ => render::history(&entries, &Now::system(), paint),
+    })
 }
 
 /// Shows who holds the lease.

@@ -9,7 +9,10 @@ use crate::{
     paint::Paint,
     wire::{self, Opened},
 };
-use deploy::adapter::process::{Client, protocol::Hello};
+use deploy::{
+    adapter::process::{Client, protocol::Hello},
+    session::SessionError,
+};
 use serde::Serialize;
 use std::path::Path;
 
@@ -93,6 +96,7 @@ async fn of_environment(context: &Context, opened: &Opened) -> Vec<Finding> {
         services.iter().map(|(name, service)| ports::finding(name, service.host, service.port, router)),
     );
     findings.push(supervised(context, opened, &supervisor));
+    findings.push(stands(context, opened).await);
     findings.push(lease(context, opened).await);
     findings
 }
@@ -115,6 +119,22 @@ fn supervised(context: &Context, opened: &Opened, hello: &Result<Option<Hello>, 
     }
 }
 
+/// Whether ledger and supervisor's state can be read.
+async fn stands(context: &Context, opened: &Opened) -> Finding {
+    match opened.session.examine().await {
+        Ok(()) => Finding::ok("what stands", "can be told"),
+        Err(error) => unreadable("what stands", context, error),
+    }
+}
+
+/// The whole error is the fix: its causes name the file, and its hints say what to do.
+fn unreadable(check: &str, context: &Context, error: SessionError) -> Finding {
+    let found = error.message.clone();
+    let text = Failure::from(error).to_text(Paint::OFF);
+    let text = context.redactor.mask(text.trim_start_matches("error: ").trim_end()).into_owned();
+    Finding::fail(check, found, text)
+}
+
 async fn lease(context: &Context, opened: &Opened) -> Finding {
     let environment = &opened.loaded.environment.name;
     let show = format!("`{}` tells more", context.command(&format!("lock {environment}")));
@@ -127,7 +147,7 @@ async fn lease(context: &Context, opened: &Opened) -> Finding {
                 show,
             ),
         },
-        Err(error) => Finding::fail("lease", error.message, "mend or remove what the message names"),
+        Err(error) => unreadable("lease", context, error),
     }
 }
 

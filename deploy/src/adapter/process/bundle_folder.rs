@@ -3,9 +3,13 @@
 //! **Invariant.** A folder with the bundle's name is whole: it is filled under another name and renamed. It is never
 //! changed again, so that a rollback finds the same bytes, modes and secrets.
 
-use super::folders::{FOLDER_MODE, Folders, create_private};
+use super::{
+    folders::{FOLDER_MODE, Folders, create_private},
+    procfs,
+};
 use crate::bundle::{Bundle, BundleHash, BundleSecret, BundleSource};
 use pipeline::{
+    crossing,
     digest::Digest,
     name::Name,
     secret::SecretRef,
@@ -24,11 +28,11 @@ use std::{
 /// The document that makes a bundle folder complete.
 const DOCUMENT: &str = "bundle.json";
 
-/// How folders that are not complete yet are called.
+/// How folders that are not complete yet are called; the id of the process that fills one follows.
 const TEMPORARY: &str = ".tmp-";
 
-/// What a process that was killed while it filled a folder left behind is removed after this long: longer than any
-/// copy of an artifact takes.
+/// What a process that was killed while it filled a folder left behind is removed with the next commit, for secrets may
+/// be in it; but if another process has its id by now, only after this long: longer than any copy of an artifact takes.
 const TEMPORARY_KEPT: Duration = Duration::from_secs(3600);
 
 /// The document's format.
@@ -125,11 +129,13 @@ pub(crate) fn prepare(
     folders.create().map_err(io_error("create", folders.root()))?;
     let bundles = folders.bundles();
     let temporary = tempfile::Builder::new()
-        .prefix(TEMPORARY)
+        .prefix(&temporary_prefix())
         .permissions(Permissions::from_mode(FOLDER_MODE))
         .tempdir_in(&bundles)
         .map_err(io_error("create a folder in", &bundles))?;
+    crossing!("bundle.begun");
     fill(temporary.path(), hash, bundle, source, secrets)?;
+    crossing!("bundle.filled");
     put_in_place(temporary.path(), &folder).map_err(io_error("put in place", &folder))
 }
 
@@ -178,7 +184,7 @@ pub(crate) fn prune(
         let is_needed = needed.iter().any(|hash| hash.short() == name);
         let document = store::read_json::<Document>(&entry.path().join(DOCUMENT), FORMAT);
         let goes = if name.starts_with(TEMPORARY) {
-            is_older_than(&entry.path(), TEMPORARY_KEPT)
+            is_left_behind(&name) || is_older_than(&entry.path(), TEMPORARY_KEPT)
         } else {
             !is_needed && document.is_ok_and(|document| services.contains(&document.bundle.service))
         };
@@ -243,6 +249,7 @@ fn fill(
     let no_source =
         |name: &String| BundleError::NoSource { service: bundle.service.clone(), name: name.clone() };
     copy(&source.artifact, &executable(folder, bundle), bundle.artifact.digest, EXECUTABLE_MODE)?;
+    crossing!("bundle.artifact-copied");
     for (name, planned) in &bundle.files {
         let from = source.files.get(name).ok_or_else(|| no_source(name))?;
         copy(from, &file(folder, name), planned.digest, planned.mode)?;
@@ -311,13 +318,14 @@ fn put_in_place(complete: &Path, folder: &Path) -> io::Result<()> {
     sync(complete)?;
     remove_folder(folder)?;
     fs::rename(complete, folder)?;
+    crossing!("bundle.renamed");
     sync(folder.parent().unwrap_or(folder))
 }
 
 /// Removes a folder under another name first, so that a crash in the middle leaves nothing that looks whole.
 fn remove_folder(folder: &Path) -> io::Result<()> {
     let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
-    let away = folder.with_file_name(format!("{TEMPORARY}{name}-{}", std::process::id()));
+    let away = folder.with_file_name(format!("{}{name}", temporary_prefix()));
     match fs::rename(folder, &away) {
         Ok(()) => fs::remove_dir_all(away),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -327,6 +335,17 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
 
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// What this process's temporary folders begin with.
+fn temporary_prefix() -> String {
+    format!("{TEMPORARY}{}-", std::process::id())
+}
+
+/// Whether the process that fills this temporary folder is gone.
+fn is_left_behind(name: &str) -> bool {
+    let owner = name.strip_prefix(TEMPORARY).and_then(|rest| rest.split_once('-')).map(|(owner, _)| owner);
+    owner.and_then(|owner| owner.parse().ok()).is_some_and(|owner| procfs::stat(owner).is_none())
 }
 
 fn is_older_than(path: &Path, age: Duration) -> bool {

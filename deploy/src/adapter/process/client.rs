@@ -2,13 +2,13 @@
 
 use super::{
     folders::Folders,
-    logs,
+    logs, procfs,
     protocol::{Hello, Op, PROTOCOL, Reply, Request},
     socket,
-    supervisor::Options,
+    supervisor::{Options, StateError, state::State},
 };
 use crate::model::Millis;
-use pipeline::name::Name;
+use pipeline::{crossing, failpoint, name::Name};
 use std::{
     fs::{self, File, Permissions},
     io,
@@ -97,6 +97,9 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// What the one before it left cannot be read.
+    #[error(transparent)]
+    State(StateError),
     /// It ended at once.
     #[error("the supervisor ended right after its start: {}", if .last.is_empty() { "see `supervisor.log`" } else { .last })]
     Ended {
@@ -209,6 +212,34 @@ pub async fn ensure(launch: &Launch) -> Result<Client, ClientError> {
     }
 }
 
+/// Stops every unit, the router and the supervisor of an environment; ledger and bundles stay. If the supervisor was
+/// killed and left something running, another one is started to end it. Returns whether anything ran.
+///
+/// # Errors
+/// See [`ClientError`]; what could not be stopped is named.
+pub async fn take_down(launch: &Launch, grace: Millis) -> Result<bool, ClientError> {
+    if shutdown(&launch.state_dir, grace).await? {
+        return Ok(true);
+    }
+    if !is_orphaned(launch)? {
+        return Ok(false);
+    }
+    ensure(launch).await?;
+    shutdown(&launch.state_dir, grace).await
+}
+
+/// Whether units or routers on record run although there is no supervisor.
+fn is_orphaned(launch: &Launch) -> Result<bool, ClientError> {
+    let start_error = |what: &str| {
+        let what = what.to_owned();
+        move |source| ClientError::Start { what, source }
+    };
+    let folders = Folders::new(&launch.state_dir).map_err(start_error("there is no working directory"))?;
+    let state = State::read(&folders).map_err(ClientError::State)?;
+    let boot_id = procfs::boot_id().map_err(start_error("this run of the machine cannot be told"))?;
+    Ok(state.after_boot(&boot_id).processes().any(|process| process.is_alive()))
+}
+
 /// Stops every unit, the router and the supervisor of an environment; ledger and bundles stay. Returns whether there
 /// was one.
 ///
@@ -270,7 +301,11 @@ fn start(folders: &Folders, launch: &Launch) -> Result<Child, ClientError> {
     let mut command = Command::new(&executable);
     command.args(options.to_args()).env_clear().envs(passed).current_dir("/");
     command.stdin(Stdio::null()).stdout(out).stderr(err);
-    command.spawn().map_err(start_error(format!("`{}`", executable.display())))
+    command.envs(failpoint::handed_on());
+    crossing!("supervisor.start.before");
+    let child = command.spawn().map_err(start_error(format!("`{}`", executable.display())))?;
+    crossing!("supervisor.start.after");
+    Ok(child)
 }
 
 /// Tells early when a supervisor ended at its start, unless it ended because another one runs.
@@ -308,7 +343,10 @@ fn copy_executable(folders: &Folders, launch: &Launch) -> Result<PathBuf, Client
         temporary.as_file().sync_all()?;
         let path = temporary.into_temp_path();
         fs::set_permissions(&path, Permissions::from_mode(0o755))?;
-        path.persist(&copy).map_err(|e| e.error)
+        crossing!("executable.copied");
+        path.persist(&copy).map_err(|e| e.error)?;
+        crossing!("executable.named");
+        Ok(())
     };
     make().map_err(|source| ClientError::Start {
         what: format!("`{}` as `{}`", launch.executable.display(), copy.display()),

@@ -20,9 +20,15 @@ const FORMAT: Format = Format { what: "ledger", version: Ledger::FORMAT };
 /// Why a ledger could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LedgerError {
-    /// Damaged, or written by a newer Fairlead.
-    #[error(transparent)]
-    Read(#[from] ReadError),
+    /// Damaged.
+    #[error(
+        "cannot tell what was deployed: put the file back from a copy; without one, take the environment down, remove \
+         its folder and deploy anew"
+    )]
+    Damaged(#[source] ReadError),
+    /// It cannot be opened, or was written by a newer Fairlead.
+    #[error("cannot tell what was deployed")]
+    Unusable(#[source] ReadError),
     /// It belongs to something else.
     #[error(
         "`{path}` is the ledger of target `{found_target}` of environment `{found}`, not of `{target}` of \
@@ -34,7 +40,11 @@ pub(crate) enum LedgerError {
 /// Reads the ledger; one that was never written is empty.
 pub(crate) fn read(folders: &Folders, environment: &Name, target: &Name) -> Result<Ledger, LedgerError> {
     let path = folders.ledger();
-    let Some(ledger) = store::read_json_if_exists::<Ledger>(&path, FORMAT)? else {
+    let found = store::read_json_if_exists::<Ledger>(&path, FORMAT).map_err(|error| match error {
+        ReadError::Malformed { .. } => LedgerError::Damaged(error),
+        ReadError::Io { .. } | ReadError::Newer { .. } => LedgerError::Unusable(error),
+    })?;
+    let Some(ledger) = found else {
         return Ok(Ledger::empty(environment.clone(), target.clone()));
     };
     if ledger.environment == *environment && ledger.target == *target {

@@ -15,7 +15,7 @@ mod target;
 
 pub use self::{
     bundle_folder::SecretResolver,
-    client::{Client, ClientError, Launch, ensure, shutdown},
+    client::{Client, ClientError, Launch, ensure, shutdown, take_down},
     plan::{PlannedBundle, ProcessPlan},
     target::ProcessTarget,
 };

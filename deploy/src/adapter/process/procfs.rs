@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs, io,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// State `LISTEN` in the kernel's TCP tables.
@@ -70,6 +70,28 @@ pub(crate) fn has_environment(pid: u32, variables: &[(&str, &str)]) -> bool {
                 == Some(value.as_bytes())
         })
     })
+}
+
+/// The living processes that run in or from a folder. Needs the same user.
+pub(crate) fn processes_under(folder: &Path) -> Vec<u32> {
+    let link = |pid: u32, name| fs::read_link(format!("/proc/{pid}/{name}"));
+    let is_under =
+        |pid| ["cwd", "exe"].iter().any(|name| link(pid, name).is_ok_and(|to| to.starts_with(folder)));
+    processes().into_iter().filter(|pid| is_under(*pid)).collect()
+}
+
+/// Whether the process was started with this variable, whatever its value. Needs the same user.
+pub(crate) fn has_variable(pid: u32, name: &str) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let is_it =
+        |pair: &[u8]| pair.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='));
+    environment.split(|byte| *byte == 0).any(is_it)
+}
+
+/// Whether this is among the arguments of a process.
+pub(crate) fn has_argument(pid: u32, argument: &str) -> bool {
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    arguments.split(|byte| *byte == 0).any(|found| found == argument.as_bytes())
 }
 
 /// The name that the kernel has for a process.

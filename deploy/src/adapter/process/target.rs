@@ -21,7 +21,7 @@ use crate::{
     reason::ReasonCode,
 };
 use async_trait::async_trait;
-use pipeline::name::Name;
+use pipeline::{crossing, name::Name};
 use std::{
     collections::BTreeMap,
     io,
@@ -71,7 +71,10 @@ impl ProcessTarget {
 
     async fn act(&self, generation: u64, op: Op) -> Result<(), EffectError> {
         let client = self.acting().await?;
-        done(client.call(generation, op).await.map_err(client_error)?)
+        crossing!("target.asked");
+        let reply = client.call(generation, op).await.map_err(client_error)?;
+        crossing!("target.answered");
+        done(reply)
     }
 
     async fn seen(&self) -> Result<Box<Seen>, EffectError> {
@@ -102,6 +105,7 @@ impl ProcessTarget {
         };
         let written = tokio::task::spawn_blocking(write).await;
         written.map_err(|e| passing(format!("preparing was broken off: {e}")))?.map_err(bundle_error)?;
+        crossing!("prepare.bundle-written");
         let (host, port) = (planned.host, planned.entry.port);
         let op = Op::Listen { service: service.clone(), host, port, health_path: planned.health_path };
         self.act(generation, op).await
@@ -273,9 +277,10 @@ fn done(reply: Reply) -> Result<(), EffectError> {
 fn client_error(error: ClientError) -> EffectError {
     let message = error_chain(&error);
     match error {
-        ClientError::Start { .. } | ClientError::Ended { .. } | ClientError::Refused { .. } => {
-            EffectError::Terminal { reason: ReasonCode::ActionFailed, message }
-        }
+        ClientError::Start { .. }
+        | ClientError::State(_)
+        | ClientError::Ended { .. }
+        | ClientError::Refused { .. } => EffectError::Terminal { reason: ReasonCode::ActionFailed, message },
         ClientError::NotRunning { .. } | ClientError::Broken { .. } | ClientError::TimedOut { .. } => {
             passing(message)
         }

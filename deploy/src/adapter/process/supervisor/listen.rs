@@ -24,6 +24,12 @@ pub(super) enum ListenError {
         "port {} of {service} is held by {holder}: end that, or give the service another port", .address.port()
     )]
     Taken { service: Name, address: SocketAddr, holder: String },
+    /// Another service of this environment has it.
+    #[error(
+        "port {} of {service} is held for service {other} of this environment: give one of them another port; to rename \
+         a service, take {other} away with one deploy and bring {service} with the next", .address.port()
+    )]
+    Shared { service: Name, address: SocketAddr, other: Name },
     /// The system refused.
     #[error("cannot listen on {address} for {service}")]
     Bind {
@@ -43,8 +49,15 @@ impl Listeners {
         if sockets.get(service).is_some_and(|socket| socket.local_addr().is_ok_and(|held| held == address)) {
             return Ok(());
         }
-        let socket = bind(address).map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => {
+        let has_port =
+            |socket: &TcpListener| socket.local_addr().is_ok_and(|held| held.port() == address.port());
+        let other = sockets.iter().find(|(name, socket)| *name != service && has_port(socket));
+        let other = other.map(|(name, _)| name.clone());
+        let socket = bind(address).map_err(|source| match (source.kind(), other) {
+            (io::ErrorKind::AddrInUse, Some(other)) => {
+                ListenError::Shared { service: service.clone(), address, other }
+            }
+            (io::ErrorKind::AddrInUse, None) => {
                 ListenError::Taken { service: service.clone(), address, holder: holder(address) }
             }
             _ => ListenError::Bind { service: service.clone(), address, source },
@@ -117,6 +130,9 @@ mod tests {
         let listeners = Listeners::default();
         listeners.hold(&api, &listening(free)).expect("it is free");
         listeners.hold(&api, &listening(free)).expect("holding it again is nothing new");
+        let renamed: Name = "web".parse().expect("a name");
+        let message = listeners.hold(&renamed, &listening(free)).expect_err("api has it").to_string();
+        assert!(message.contains("held for service api"), "its own router is nothing to end: {message}");
 
         let message = listeners.hold(&api, &listening(taken)).expect_err("it is taken").to_string();
         assert!(message.contains(&format!("port {taken}")), "{message}");

@@ -28,6 +28,7 @@ pub(crate) use self::observe::plain_facts;
 pub use self::{
     options::{Options, OptionsError, SUBCOMMAND},
     process_router::ROUTER_SUBCOMMAND,
+    state::StateError,
 };
 
 use self::{
@@ -98,8 +99,8 @@ pub enum SupervisorError {
         path: PathBuf,
     },
     /// What an earlier one left cannot be read. Nothing is assumed, because units may run.
-    #[error("cannot tell which units run: end them by hand if any do, then remove the file and deploy again")]
-    State(#[source] pipeline::store::ReadError),
+    #[error(transparent)]
+    State(state::StateError),
     /// The system lacks something.
     #[error("cannot {operation}")]
     System {

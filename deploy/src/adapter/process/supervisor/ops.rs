@@ -123,7 +123,7 @@ impl Shared {
         listening: Listening,
     ) -> Result<(), Failed> {
         self.listeners.hold(&service, &listening).map_err(|error| match error {
-            ListenError::Taken { .. } => failed(FailedKind::PortTaken, &error),
+            ListenError::Taken { .. } | ListenError::Shared { .. } => failed(FailedKind::PortTaken, &error),
             ListenError::Bind { .. } => failed(FailedKind::Other, &error),
         })?;
         if store.state.listening.get(&service) != Some(&listening) {

@@ -1,6 +1,9 @@
 //! What a supervisor must know again after it was killed or replaced: `state.json`.
 
-use super::super::{folders::Folders, identity::Process};
+use super::{
+    super::{folders::Folders, identity::Process, procfs},
+    ROUTER_SUBCOMMAND, units,
+};
 use crate::{
     bundle::BundleHash,
     model::{Exit, Millis, UnitId},
@@ -19,6 +22,31 @@ use std::{
 
 /// The document's format.
 const FORMAT: Format = Format { what: "supervisor's state", version: 1 };
+
+/// Why the state cannot be used. Running units may be in it, so it is never taken for an empty one.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Damaged.
+    #[error(
+        "cannot tell which units run: put the file back from a copy; without one, end by hand what runs, remove the file \
+         and deploy again"
+    )]
+    Damaged(#[source] ReadError),
+    /// It cannot be opened, or was written by a newer Fairlead.
+    #[error("cannot tell which units run")]
+    Unusable(#[source] ReadError),
+    /// There is none, and yet units or a router run.
+    #[error(
+        "`{}` is gone, and processes that it told of still run: put it back from a copy, or end them (`kill {}`) and try again", 
+        .path.display(), numbers(.processes)
+    )]
+    Gone {
+        /// Its file.
+        path: PathBuf,
+        /// What runs.
+        processes: Vec<u32>,
+    },
+}
 
 /// All that outlives the supervisor.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,10 +164,20 @@ impl State {
     /// Reads the state; one that was never written is empty.
     ///
     /// # Errors
-    /// When it is damaged or newer: running units may be in it, so it is never taken for empty.
-    pub(crate) fn read(folders: &Folders) -> Result<Self, ReadError> {
-        let state = store::read_json_if_exists(&folders.state(), FORMAT)?;
-        Ok(state.unwrap_or_else(|| Self { version: FORMAT.version, ..Self::default() }))
+    /// When it is damaged, newer, or gone while units or a router run.
+    pub(crate) fn read(folders: &Folders) -> Result<Self, StateError> {
+        match store::read_json_if_exists(&folders.state(), FORMAT) {
+            Ok(Some(state)) => Ok(state),
+            Ok(None) => {
+                let processes = left_running(folders);
+                if !processes.is_empty() {
+                    return Err(StateError::Gone { path: folders.state(), processes });
+                }
+                Ok(Self { version: FORMAT.version, ..Self::default() })
+            }
+            Err(error @ ReadError::Malformed { .. }) => Err(StateError::Damaged(error)),
+            Err(error) => Err(StateError::Unusable(error)),
+        }
     }
 
     /// Writes the state.
@@ -158,8 +196,27 @@ impl State {
         self
     }
 
+    /// The processes of all units and routers on record; whether they still run is another question.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = Process> {
+        let routers = self.router.iter().chain(&self.retiring).filter_map(|router| router.process);
+        self.units.values().filter_map(Unit::process).chain(routers)
+    }
+
     /// The bundles that units run from.
     pub(super) fn bundles(&self) -> BTreeSet<BundleHash> {
         self.units.keys().map(|unit| unit.bundle).collect()
     }
+}
+
+/// Units and routers of this environment that run, found without any record of them.
+fn left_running(folders: &Folders) -> Vec<u32> {
+    let units = procfs::processes_under(&folders.bundles()).into_iter();
+    let units = units.filter(|pid| procfs::has_variable(*pid, units::MARK));
+    let routers = procfs::processes_under(&folders.executables()).into_iter();
+    let routers = routers.filter(|pid| procfs::has_argument(*pid, ROUTER_SUBCOMMAND));
+    units.chain(routers).collect()
+}
+
+fn numbers(processes: &[u32]) -> String {
+    processes.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
 }

@@ -5,6 +5,7 @@ use crate::{
     bundle::{Bundle, Limits},
     model::UnitId,
 };
+use pipeline::crossing;
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -65,11 +66,13 @@ pub(super) enum LaunchError {
 pub(super) async fn launch(launch: &Launch<'_>) -> Result<Process, LaunchError> {
     let mut command = command(launch)?;
     let mut tries = BUSY_TRIES;
+    crossing!("unit.launch.before");
     loop {
         match command.spawn() {
             // Reaped by the supervisor's own reaper, which also knows children from before a hand-over.
             Ok(child) => {
                 let pid = child.id();
+                crossing!("unit.launch.after");
                 // A zombie keeps its entry until it is reaped, so this look finds even one that ended at once.
                 return Ok(Process::of(pid).unwrap_or(Process { pid, start_time: 0 }));
             }
@@ -89,12 +92,12 @@ pub(super) async fn launch(launch: &Launch<'_>) -> Result<Process, LaunchError> 
     }
 }
 
+/// The variable that every unit has, and what a unit starts has too.
+pub(super) const MARK: &str = "FAIRLEAD_UNIT";
+
 /// The variables by which a process is found to be a unit.
 pub(super) fn marks(unit: &UnitId) -> [(&'static str, String); 2] {
-    [
-        ("FAIRLEAD_BUNDLE", unit.bundle.to_string()),
-        ("FAIRLEAD_UNIT", format!("{}/{}", unit.service, unit.slot)),
-    ]
+    [("FAIRLEAD_BUNDLE", unit.bundle.to_string()), (MARK, format!("{}/{}", unit.service, unit.slot))]
 }
 
 fn command(launch: &Launch<'_>) -> Result<Command, LaunchError> {

@@ -73,6 +73,24 @@ async fn a_service_that_failed_at_its_first_deploy_leaves_nothing() {
     assert_eq!(folders(&fixture), 0);
 }
 
+/// A deploy that was killed while it filled a folder: there may be secrets in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_whose_process_is_gone_is_removed_with_the_next_commit() {
+    let fixture = Fixture::new(&[script(SLEEPER)]).await;
+    fixture.start(0, 0).await;
+    let bundles = fixture.state_dir().join("bundles");
+    let mut gone = std::process::Command::new("true").spawn().expect("it starts");
+    gone.wait().expect("it ends");
+    let folder = |pid: u32| bundles.join(format!(".tmp-{pid}-x"));
+    let (left, filled) = (folder(gone.id()), folder(std::process::id()));
+    for folder in [&left, &filled] {
+        fs::create_dir(folder).expect("a folder");
+    }
+    fixture.commit(1, Some(0)).await;
+    assert!(!left.exists(), "nobody will ever need it");
+    assert!(filled.exists(), "its process may still fill it");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn discarding_spares_what_is_needed() {
     let fixture = Fixture::new(&[script(SCRIPTS[0]), script(SCRIPTS[1]), script(SCRIPTS[2])]).await;

@@ -1,0 +1,167 @@
+//! Fail points: the boundaries at which tests stop or end this process, to show that it can be taken up from there.
+//!
+//! A boundary is marked by [`crossing!`](crate::crossing). Without the feature `fail-points` it expands to nothing, so
+//! that a released binary carries neither the names nor the code. With it, each crossing has a number, counted from 1
+//! in the order in which this process comes to it, and these variables decide what happens there:
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `FAIRLEAD_CROSSINGS` | a file to which each crossing is appended as `NUMBER NAME` |
+//! | `FAIRLEAD_KILL_AT` | the crossing, by its number or its name, at which the process signals itself, once |
+//! | `FAIRLEAD_KILL_SIGNAL` | `KILL` (default), `TERM`, `INT` or `STOP` |
+//! | `FAIRLEAD_KILL_IN` | `supervisor`: not this process is meant, but the supervisor that it starts |
+
+/// Marks a boundary; the arguments are those of `format!` and make its name.
+#[cfg(feature = "fail-points")]
+#[macro_export]
+macro_rules! crossing {
+    ($($name:tt)+) => { $crate::failpoint::cross(&format!($($name)+)) };
+}
+
+/// Marks a boundary: in this build, nothing.
+#[cfg(not(feature = "fail-points"))]
+#[macro_export]
+macro_rules! crossing {
+    ($($name:tt)+) => {};
+}
+
+#[cfg(feature = "fail-points")]
+pub use armed::{cross, handed_on, is_variable, label};
+
+/// The variables that a supervisor is to be started with: in this build, none.
+#[cfg(not(feature = "fail-points"))]
+pub fn handed_on() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
+    std::iter::empty()
+}
+
+/// Whether a variable is read here, and no override of the configuration: in this build, none is.
+#[cfg(not(feature = "fail-points"))]
+pub fn is_variable(_: &str) -> bool {
+    false
+}
+
+#[cfg(feature = "fail-points")]
+mod armed {
+    use nix::sys::signal::{Signal, raise};
+    use std::{
+        ffi::OsString,
+        fs::{File, OpenOptions},
+        io::Write,
+        path::Path,
+        sync::{LazyLock, Mutex},
+    };
+
+    const CROSSINGS: &str = "FAIRLEAD_CROSSINGS";
+    const KILL_AT: &str = "FAIRLEAD_KILL_AT";
+    const KILL_SIGNAL: &str = "FAIRLEAD_KILL_SIGNAL";
+    const KILL_IN: &str = "FAIRLEAD_KILL_IN";
+
+    const VARIABLES: [&str; 4] = [CROSSINGS, KILL_AT, KILL_SIGNAL, KILL_IN];
+
+    static POINTS: LazyLock<Mutex<Points>> = LazyLock::new(|| Mutex::new(Points::from_environment()));
+
+    /// What is to happen, and how far this process is.
+    #[derive(Default)]
+    struct Points {
+        count: u64,
+        list: Option<File>,
+        /// `None` once it has happened.
+        kill_at: Option<String>,
+        signal: Option<Signal>,
+    }
+
+    /// Counts a crossing and does what the variables say of it. A process that kills itself does not return from here.
+    ///
+    /// # Panics
+    /// If a variable makes no sense, or the list cannot be written: a test that sees too little must not pass.
+    pub fn cross(name: &str) {
+        let signal = {
+            let mut points = POINTS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            points.cross(name)
+        };
+        let Some(signal) = signal else { return };
+        // To this thread, so that it is delivered before the next instruction of the program.
+        raise(signal).expect("a process may signal itself");
+        while signal == Signal::SIGKILL {
+            std::thread::park();
+        }
+    }
+
+    /// The variables that a supervisor is to be started with: those of this process, if the supervisor is meant.
+    pub fn handed_on() -> impl Iterator<Item = (&'static str, OsString)> {
+        let names: &[&str] = if supervisor_is_meant() { &VARIABLES[..3] } else { &[] };
+        names.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)))
+    }
+
+    /// Whether a variable is read here, and no override of the configuration.
+    pub fn is_variable(name: &str) -> bool {
+        VARIABLES.contains(&name)
+    }
+
+    /// What a file is called in the name of a crossing: its own name, or that of its folder where each has another.
+    pub fn label(path: &Path) -> String {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        if name.contains(|c: char| c.is_ascii_digit()) { folder.into_owned() } else { name.into_owned() }
+    }
+
+    fn supervisor_is_meant() -> bool {
+        std::env::var(KILL_IN).is_ok_and(|role| role == "supervisor")
+    }
+
+    impl Points {
+        fn from_environment() -> Self {
+            if supervisor_is_meant() {
+                return Self::default();
+            }
+            let list = std::env::var_os(CROSSINGS).map(|path| {
+                let opened = OpenOptions::new().append(true).create(true).open(&path);
+                opened.unwrap_or_else(|error| panic!("{CROSSINGS}: cannot open {}: {error}", path.display()))
+            });
+            let signal = match std::env::var(KILL_SIGNAL).as_deref() {
+                Err(_) | Ok("KILL") => Signal::SIGKILL,
+                Ok("TERM") => Signal::SIGTERM,
+                Ok("INT") => Signal::SIGINT,
+                Ok("STOP") => Signal::SIGSTOP,
+                Ok(other) => panic!("{KILL_SIGNAL}: `{other}` is not KILL, TERM, INT or STOP"),
+            };
+            Self { count: 0, list, kill_at: std::env::var(KILL_AT).ok(), signal: Some(signal) }
+        }
+
+        /// Counts a crossing; the signal that is due at it, if one is.
+        fn cross(&mut self, name: &str) -> Option<Signal> {
+            self.count += 1;
+            if let Some(list) = &mut self.list {
+                // One write, so that the lines of two threads cannot mix.
+                let line = format!("{} {name}\n", self.count);
+                list.write_all(line.as_bytes()).expect("the list of crossings can be written");
+            }
+            let is_due = |at: &mut String| *at == name || at.parse() == Ok(self.count);
+            self.kill_at.take_if(is_due).and(self.signal)
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        fn points(kill_at: &str) -> Points {
+            Points { kill_at: Some(kill_at.to_owned()), signal: Some(Signal::SIGTERM), ..Points::default() }
+        }
+
+        #[test]
+        fn a_signal_is_due_once_by_number_or_by_name() {
+            for kill_at in ["2", "b"] {
+                let mut points = points(kill_at);
+                let due: Vec<_> = ["a", "b", "b"].map(|name| points.cross(name).is_some()).to_vec();
+                assert_eq!(due, [false, true, false], "{kill_at}");
+            }
+        }
+
+        #[test]
+        fn files_with_numbers_in_their_names_are_called_by_their_folder() {
+            assert_eq!(label(Path::new("record/record.json")), "record.json");
+            assert_eq!(label(Path::new("record/history/00017-run.json")), "history");
+        }
+    }
+}
