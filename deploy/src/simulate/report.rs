@@ -58,7 +58,7 @@ pub struct Availability {
     pub lowest: u32,
     /// When that was first.
     pub lowest_at: Millis,
-    /// For how many milliseconds none was, though some had stood before or had already served.
+    /// For how many milliseconds none was, though some had stood before, or had served on the way forward.
     pub outage: Millis,
 }
 

@@ -111,6 +111,7 @@ impl<'a> Run<'a> {
     /// Counts what users meet at this moment.
     fn measure(&mut self) {
         let now = self.now();
+        let forward = !self.state.is_back();
         for (service, plan) in self.services.iter_mut().zip(&self.plan.services) {
             let side = plan.to.as_ref().or(plan.from.as_ref());
             let failures = side.map_or(1, |side| side.check.unhealthy_failures);
@@ -118,7 +119,7 @@ impl<'a> Run<'a> {
             let available = available.iter().filter(|unit| unit.service == service.service).count() as u32;
             if available > 0 {
                 self.served.insert(service.service.clone());
-            } else if service.before > 0 || self.served.contains(&service.service) {
+            } else if service.before > 0 || forward && self.served.contains(&service.service) {
                 service.outage += TICK;
             }
             if available < service.lowest {

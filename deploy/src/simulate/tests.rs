@@ -106,6 +106,14 @@ fn recreate_is_an_outage_and_rolling_is_none() {
 }
 
 #[test]
+fn going_back_to_nothing_is_no_outage() {
+    let plan = plan_of(&Shape { from: None, ..Shape::default() });
+    let report = report(&plan, &["api/1"], &[]);
+    assert_eq!(report.outcome.word, "rolled back");
+    assert_eq!((report.services[0].before, report.services[0].outage), (0, 0));
+}
+
+#[test]
 fn the_lowest_availability_keeps_what_the_plan_promises() {
     for text in
         ["rolling:max-surge=0,max-unavailable=1", "rolling:max-surge=0,max-unavailable=2,batches=100%"]
