@@ -26,6 +26,7 @@ pub mod port;
 pub mod record;
 pub mod run;
 pub mod session;
+pub mod simulate;
 pub mod status;
 pub mod world;
 

@@ -1,8 +1,13 @@
-//! The schemas of the documents that `plan`, `status` and `history` print; checked in under `docs/schema/`.
+//! The schemas of the documents that `plan`, `simulate`, `status` and `history` print; checked in under `docs/schema/`.
 
-use crate::samples;
+use crate::{
+    cli::simulate_request,
+    commands::{self, Simulation},
+    samples,
+};
 use deploy::{
     plan::Plan,
+    simulate::parse_strategy,
     status::{HistoryEntry, Status},
 };
 use schemars::{JsonSchema, generate::SchemaSettings};
@@ -18,9 +23,10 @@ fn schema<T: JsonSchema>(title: &str) -> Value {
     schema
 }
 
-fn all() -> [(&'static str, Value); 3] {
+fn all() -> [(&'static str, Value); 4] {
     [
         ("plan", schema::<Plan>("Fairlead plan")),
+        ("simulation", schema::<Simulation>("Fairlead simulation")),
         ("status", schema::<Status>("Fairlead status")),
         ("history", schema::<Vec<HistoryEntry>>("Fairlead history")),
     ]
@@ -28,6 +34,12 @@ fn all() -> [(&'static str, Value); 3] {
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schema/{name}.schema.json"))
+}
+
+fn simulated(arguments: &str) -> Value {
+    let request = simulate_request(arguments);
+    let against = request.against.as_deref().map(|text| parse_strategy(text).unwrap());
+    json!(commands::simulation(&request, samples::plan(), against).unwrap())
 }
 
 #[test]
@@ -50,6 +62,10 @@ fn schemas_are_fresh() {
 fn documents_have_their_schemas() {
     let documents = [
         ("plan", vec![json!(samples::plan()), json!(samples::empty_plan())]),
+        (
+            "simulation",
+            vec![simulated(""), simulated("--fail api/0 --cancel-at 20s --seed 3 --against recreate")],
+        ),
         ("status", vec![json!(samples::status()), json!(samples::absent())]),
         ("history", vec![json!(samples::history()), json!([])]),
     ];

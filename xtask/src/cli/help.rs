@@ -48,6 +48,32 @@ Examples:
   {program} plan production --release 3f9a1c2b4d5e --out plan.json
   {program} plan local --format json | jq .services";
 
+pub(super) const SIMULATE: &str = "\
+Examples:
+  {program} simulate local --fault api/1=never-ready
+  {program} simulate production --plan plan.json --fail api@2 --seed 7
+  {program} simulate local --fault api=exits-after:20s --against recreate";
+
+const SIMULATE_WORDS: &str = "\
+A unit is `api/1`, or `api` for all of a service; `previous:api` means what stood before, when it is
+started again on the way back.
+
+Behaviours:
+  good[:DURATION]               ready after this long
+  exits-after:DURATION          well until then
+  out-of-memory-after:DURATION  well until then
+  never-ready                   answers 503
+  hangs                         accepts, and never answers
+  flaps:DURATION                changes between well and 503 this often
+  wrong-release                 says that it is another release
+  wrong-port                    listens on another port
+  fails-requests:PERCENT        answers its probes well, but fails this share of requests
+  unprobeable                   the probe itself does not work
+
+Strategies:
+  recreate
+  rolling[:max-surge=N,max-unavailable=N,batches=1+25%+100%]";
+
 pub(super) const STATUS: &str = "\
 Examples:
   {program} status production
@@ -75,6 +101,11 @@ pub(super) fn after_long_help() -> String {
 /// The end of the long help of `deploy`.
 pub(super) fn deploy_long() -> String {
     format!("{DEPLOY}\n\n{}", exit_codes())
+}
+
+/// The end of the long help of `simulate`.
+pub(super) fn simulate_long() -> String {
+    format!("{SIMULATE_WORDS}\n\n{SIMULATE}")
 }
 
 fn exit_codes() -> String {

@@ -5,7 +5,7 @@ mod help;
 pub(crate) use help::{program, with_names};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
-use pipeline::name::Name;
+use pipeline::{config::scalar::Span, name::Name};
 use std::{ffi::OsString, path::PathBuf};
 
 /// Take a commit to healthy production, and back
@@ -91,6 +91,9 @@ pub(crate) enum Command {
     /// Show what a deploy would change, without changing anything
     #[command(after_help = help::PLAN)]
     Plan(Plan),
+    /// Show what a deploy would do if something went wrong, without changing anything
+    #[command(after_help = help::SIMULATE, after_long_help = help::simulate_long())]
+    Simulate(Simulate),
     /// Show what stands, and whether it is healthy
     #[command(after_help = help::STATUS)]
     Status(Environment),
@@ -173,6 +176,39 @@ pub(crate) struct Plan {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    /// The environment: a file in deploy/environments; `local` if left out
+    #[arg(value_name = "ENV")]
+    pub(crate) environment: Option<String>,
+    /// Simulate this plan instead of one that is made from what stands
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["release", "force", "only"])]
+    pub(crate) plan: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Let a unit exit once, at its start or in a batch: api/1, api@2, api/1@2 (repeatable)
+    #[arg(long, value_name = "UNIT[@BATCH]", action = ArgAction::Append)]
+    pub(crate) fail: Vec<String>,
+    /// Let a unit misbehave whenever it is started: api/1=never-ready (repeatable)
+    #[arg(long, value_name = "UNIT=BEHAVIOUR", action = ArgAction::Append)]
+    pub(crate) fault: Vec<String>,
+    /// Let units be ready this long after their start [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) slow: Option<Span>,
+    /// Let each effect take this long [default: 150ms]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) effects_take: Option<Span>,
+    /// Cancel the rollout this long after its beginning
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) cancel_at: Option<Span>,
+    /// Spread the start times; the same number gives the same times
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// Show the same under another strategy beside it: recreate, rolling:max-surge=2
+    #[arg(long, value_name = "STRATEGY")]
+    pub(crate) against: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct History {
     #[command(flatten)]
     pub(crate) environment: Environment,
@@ -233,3 +269,5 @@ pub(crate) struct Background {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::simulate_request;

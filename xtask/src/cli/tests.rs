@@ -9,6 +9,14 @@ fn parse(arguments: &str) -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&command_line.try_get_matches_from(arguments)?)
 }
 
+/// The request of `simulate` with these arguments.
+pub(crate) fn simulate_request(arguments: &str) -> Simulate {
+    match parse(&format!("simulate {arguments}")).expect("parses").command {
+        Command::Simulate(request) => request,
+        _ => panic!("another command"),
+    }
+}
+
 fn help(arguments: &str) -> String {
     let error = parse(arguments).expect_err("help is told as an error");
     assert_eq!(error.exit_code(), 0);
@@ -33,12 +41,17 @@ fn the_long_help_lists_exit_codes() {
 #[test]
 fn each_command_explains_itself() {
     let commands = [
-        "deploy", "plan", "status", "history", "rollback", "resume", "logs", "lock", "test", "build",
-        "doctor", "down",
+        "deploy", "plan", "simulate", "status", "history", "rollback", "resume", "logs", "lock", "test",
+        "build", "doctor", "down",
     ];
     for command in commands {
         insta::assert_snapshot!(format!("help_{command}"), help(&format!("{command} -h")));
     }
+}
+
+#[test]
+fn simulate_lists_its_words() {
+    insta::assert_snapshot!(help("simulate --help"));
 }
 
 #[test]
@@ -70,6 +83,9 @@ fn what_contradicts_itself_is_refused() {
         "deploy -v -q",
         "deploy --only Not_a_name",
         "logs -n many",
+        "simulate --plan p.json --release r",
+        "simulate --slow often",
+        "simulate --seed many",
         "nonsense",
     ] {
         let error = parse(arguments).expect_err(arguments);

@@ -11,16 +11,22 @@ mod protection;
 mod resume;
 mod rollback;
 mod rollout;
+mod simulate;
 mod stage;
 
 use crate::{cli::Command, context::Context, failure::Failure, reporter::Ending};
 use pipeline::stage::StageName;
+
+#[cfg(test)]
+pub(crate) use simulate::simulation;
+pub(crate) use simulate::{Run, Simulation};
 
 /// Runs a command. Those that only show something have no ending to tell.
 pub(crate) async fn run(context: &Context, command: Command) -> Result<Option<Ending>, Failure> {
     match command {
         Command::Deploy(request) => deploy::run(context, &request).await.map(Some),
         Command::Plan(request) => plan::run(context, &request).await.map(|()| None),
+        Command::Simulate(request) => simulate::run(context, &request).await.map(|()| None),
         Command::Status(request) => data::status(context, &request).await.map(|()| None),
         Command::History(request) => data::history(context, &request).await.map(|()| None),
         Command::Rollback(request) => rollback::run(context, &request).await.map(Some),

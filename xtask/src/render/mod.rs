@@ -4,6 +4,7 @@ mod doctor;
 mod history;
 mod lock;
 mod plan;
+mod simulate;
 mod status;
 mod table;
 mod time;
@@ -12,6 +13,7 @@ pub(crate) use doctor::doctor;
 pub(crate) use history::history;
 pub(crate) use lock::lock;
 pub(crate) use plan::plan;
+pub(crate) use simulate::simulation;
 pub(crate) use status::status;
 pub(crate) use time::Now;
 

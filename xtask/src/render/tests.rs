@@ -1,10 +1,12 @@
 use super::*;
 use crate::{
+    cli::simulate_request,
+    commands,
     doctor::{Finding, Grade},
     paint::Paint,
     samples,
 };
-use deploy::{plan::PlanKind, session::Lock};
+use deploy::{plan::PlanKind, session::Lock, simulate::parse_strategy};
 use jiff::tz::TimeZone;
 
 fn now() -> Now {
@@ -33,6 +35,23 @@ fn a_plan_to_take_a_service_away_and_one_to_return_say_so() {
     returning.overrides.clear();
     returning.risks.clear();
     insta::assert_snapshot!(plan(&returning, Paint::OFF));
+}
+
+fn simulated(arguments: &str, paint: Paint) -> String {
+    let request = simulate_request(arguments);
+    let against = request.against.as_deref().map(|text| parse_strategy(text).unwrap());
+    simulation(&commands::simulation(&request, samples::plan(), against).unwrap(), paint)
+}
+
+#[test]
+fn a_simulation_reads_well() {
+    insta::assert_snapshot!(simulated("--fault api/1=never-ready --seed 7", Paint::OFF));
+}
+
+#[test]
+fn two_strategies_stand_side_by_side() {
+    let arguments = "--fault api=exits-after:11s --fail api/1@2 --cancel-at 1h --against recreate";
+    insta::assert_snapshot!(simulated(arguments, Paint::OFF));
 }
 
 #[test]
@@ -96,6 +115,8 @@ fn colours_change_nothing_but_colours() {
             plan(&samples::plan(), paint),
             status(&samples::status(), &now(), paint),
             history(&samples::history(), &now(), paint),
+            simulated("--fault api/1=never-ready --against recreate", paint),
+            simulated("--fault api/1=never-ready", paint),
         ]
     };
     for (coloured, bare) in documents(Paint(true)).into_iter().zip(documents(Paint::OFF)) {
