@@ -242,6 +242,13 @@ impl ServicePlan {
         side.map_or(0, |side| u32::from(side.replicas) * self.targets.len() as u32)
     }
 
+    /// How many batches the way forward has.
+    pub fn batches(&self) -> usize {
+        let is_replaced = |from: &&Side| self.to.as_ref().is_none_or(|to| to.bundle != from.bundle);
+        let replaced = self.count_of(self.from.as_ref().filter(is_replaced));
+        self.strategy.batches(self.count_of(self.to.as_ref()), replaced)
+    }
+
     /// The least number of available units at any moment (law 4).
     pub fn available_min(&self) -> u32 {
         let desired = self.count_of(self.from.as_ref()).min(self.count_of(self.to.as_ref()));

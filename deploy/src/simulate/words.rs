@@ -3,8 +3,8 @@
 use super::{Fault, Mishap, Scenario};
 use crate::{
     model::Millis,
-    plan::{Plan, Side},
-    strategy::{BatchSize, Rolling, Strategy},
+    plan::{Plan, ServicePlan, Side},
+    strategy::{BatchSize, Canary, Rolling, Strategy},
     world::Behaviour,
 };
 use pipeline::config::{
@@ -69,8 +69,18 @@ pub fn parse_fault(text: &str, plan: &Plan) -> Result<Fault, WordError> {
 pub fn parse_strategy(text: &str) -> Result<Strategy, WordError> {
     let (name, parameters) = text.split_once(':').unwrap_or((text, ""));
     match name {
-        "recreate" if parameters.is_empty() => Ok(Strategy::Recreate),
-        "recreate" => Err(WordError::new("`recreate` takes no parameters", [])),
+        "recreate" | "blue-green" | "canary" if !parameters.is_empty() => {
+            Err(WordError::new(format!("`{name}` takes no parameters"), []))
+        }
+        "recreate" => Ok(Strategy::Recreate),
+        "blue-green" => Ok(Strategy::BlueGreen),
+        // The defaults of `[strategy]` in an environment file.
+        "canary" => match parse_rolling("")? {
+            Strategy::Rolling(rolling) => {
+                Ok(Strategy::Canary(Canary { units: 1, steps: vec![5, 25, 50], rolling }))
+            }
+            other => Ok(other),
+        },
         "rolling" => parse_rolling(parameters),
         _ => {
             let message = format!("there is no strategy `{}`", shorten(name));
@@ -79,7 +89,7 @@ pub fn parse_strategy(text: &str) -> Result<Strategy, WordError> {
     }
 }
 
-const STRATEGIES: [&str; 2] = ["recreate", "rolling"];
+const STRATEGIES: [&str; 4] = ["recreate", "rolling", "canary", "blue-green"];
 
 const PARAMETERS: [&str; 3] = ["max-surge", "max-unavailable", "batches"];
 
@@ -175,9 +185,7 @@ fn parse_batch(text: &str, fault: &Fault, plan: &Plan) -> Result<usize, WordErro
         let hint = "leave `@` and the number out".to_owned();
         return Err(WordError::new("the way back to the previous bundle has no batches", [hint]));
     }
-    let batches = plan
-        .service(&fault.service)
-        .map_or(0, |service| service.strategy.batches(service.count_of(service.to.as_ref())));
+    let batches = plan.service(&fault.service).map_or(0, ServicePlan::batches);
     let batch = text.parse().ok().filter(|batch| (1..=batches).contains(batch));
     batch.ok_or_else(|| {
         let message = format!("`{}` has no batch `{}`", fault.service, shorten(text));

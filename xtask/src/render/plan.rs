@@ -61,7 +61,7 @@ fn units(service: &ServicePlan) -> String {
 
 fn strategy(service: &ServicePlan) -> String {
     let before = service.count_of(service.from.as_ref());
-    let batches = service.strategy.batches(service.count_of(service.to.as_ref()), before);
+    let batches = service.batches();
     match &service.strategy {
         Strategy::Recreate => "recreate, all at once".to_owned(),
         Strategy::Rolling(rolling) => {
