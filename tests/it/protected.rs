@@ -42,9 +42,15 @@ fn a_fault_is_refused() {
 
 #[test]
 fn overrides_are_refused() {
-    let project = protected();
+    let mut project = protected();
     let set = "services.api.replicas=2";
     project.run(&["deploy", "--release", release(&project), "--yes", "--set", set]).expect(3).says("--set");
+    let manifest = release(&project);
+    project.set_variable("FAIRLEAD_SERVICES__API__REPLICAS", "2");
+    project
+        .run(&["deploy", "--release", manifest, "--yes"])
+        .expect(3)
+        .says("FAIRLEAD_SERVICES__API__REPLICAS");
     project.assert_nothing_stands();
 }
 

@@ -27,6 +27,7 @@ pub(super) async fn run(context: &Context, request: &Deploy) -> Result<Ending, F
             program: &context.program,
             environment,
             set: &context.global.set,
+            overrides: &opened.loaded.provenance,
             is_made: request.plan.is_some() || request.source.release.is_some(),
         })?;
     }

@@ -21,6 +21,7 @@ pub(super) async fn run(context: &Context, request: &Request) -> Result<(), Fail
             program: &context.program,
             environment,
             set: &context.global.set,
+            overrides: &opened.loaded.provenance,
             is_made: request.source.release.is_some(),
         })?;
     }

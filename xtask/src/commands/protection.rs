@@ -3,7 +3,13 @@
 
 use crate::failure::Failure;
 use deploy::session::SessionError;
-use pipeline::release::{Release, StageVerdict};
+use pipeline::{
+    config::overrides::Override,
+    release::{Release, StageVerdict},
+};
+
+/// How the origin of a variable begins that overrides any key.
+const VARIABLES: &str = "the variable FAIRLEAD_";
 
 /// What a command asks for.
 #[derive(Debug, Clone, Copy)]
@@ -14,17 +20,27 @@ pub(super) struct Asked<'a> {
     pub(super) environment: &'a str,
     /// Overrides from the command line.
     pub(super) set: &'a [String],
+    /// What overrides the files, wherever it comes from.
+    pub(super) overrides: &'a [Override],
     /// Whether it names a release or a plan instead of building.
     pub(super) is_made: bool,
 }
 
 /// Checks what is asked of a protected environment, before anything is built.
 pub(super) fn check_request(asked: Asked<'_>) -> Result<(), SessionError> {
-    let Asked { program, environment, set, is_made } = asked;
+    let Asked { program, environment, set, overrides, is_made } = asked;
     if let Some(first) = set.first() {
         let key = first.split('=').next().unwrap_or_default();
         return Err(Failure::refused(format!("`{environment}` is protected and takes no `--set` (`{key}`)"))
             .hint(format!("write it into deploy/environments/{environment}.toml and commit it")));
+    }
+    // What a service's own `port-env`, `host-env` and `inherit` take from variables is said by the files.
+    let general = overrides.iter().find(|one| one.origin.starts_with(VARIABLES));
+    if let Some(Override { key, origin, .. }) = general {
+        let text = format!("`{environment}` is protected and takes no overrides: {origin} sets `{key}`");
+        return Err(Failure::refused(text).hint(format!(
+            "unset it, or write `{key}` into deploy/environments/{environment}.toml and commit it"
+        )));
     }
     if !is_made {
         let text =
@@ -63,7 +79,7 @@ mod tests {
     use deploy::session::Kind;
 
     fn asked<'a>(set: &'a [String], is_made: bool) -> Asked<'a> {
-        Asked { program: "cargo xtask", environment: "production", set, is_made }
+        Asked { program: "cargo xtask", environment: "production", set, overrides: &[], is_made }
     }
 
     #[test]
@@ -74,6 +90,20 @@ mod tests {
         assert!(!refused.message.contains("secret"), "{}", refused.message);
         assert_eq!(check_request(asked(&[], false)).expect_err("refused").kind, Kind::Refused);
         assert!(check_request(asked(&[], true)).is_ok());
+    }
+
+    #[test]
+    fn variables_override_nothing_but_what_the_files_allow() {
+        let by = |origin: &str| Override {
+            key: "services.api.replicas".to_owned(),
+            value: "1".to_owned(),
+            origin: origin.to_owned(),
+        };
+        let overrides = [by("the variable API_PORT"), by("the variable FAIRLEAD_SERVICES__API__REPLICAS")];
+        let refused =
+            check_request(Asked { overrides: &overrides, ..asked(&[], true) }).expect_err("refused");
+        assert!(refused.message.contains("FAIRLEAD_SERVICES__API__REPLICAS"), "{}", refused.message);
+        assert!(check_request(Asked { overrides: &overrides[..1], ..asked(&[], true) }).is_ok());
     }
 
     #[test]
