@@ -129,6 +129,7 @@ async fn get_plan(context: &Context, request: &Simulate) -> Result<Plan, Failure
             program: &context.program,
             environment,
             set: &context.global.set,
+            overrides: &opened.loaded.provenance,
             is_made: request.source.release.is_some(),
         })?;
     }
