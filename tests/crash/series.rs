@@ -51,11 +51,12 @@ impl Player {
             let kept = kept.filter(|(of, _)| *of == scenario);
             let mut ground = kept.map_or_else(|| scenario.ground(), |(_, ground)| ground);
             let ended = case.play(&mut ground);
-            (ended, ground)
+            // One that cannot be used again ends here, where what it finds left over is told as a failure.
+            (ended, Some((scenario, ground)).filter(|_| scenario.is_repeatable()))
         };
         match catch_unwind(AssertUnwindSafe(play)) {
             Ok((ended, ground)) => {
-                self.ground = Some((scenario, ground)).filter(|_| scenario.is_repeatable());
+                self.ground = ground;
                 Ok(ended)
             }
             Err(payload) => Err(format!("{case}: {}", words(payload.as_ref()))),
