@@ -85,8 +85,10 @@ mod armed {
         let Some(signal) = signal else { return };
         // To this thread, so that it is delivered before the next instruction of the program.
         raise(signal).expect("a process may signal itself");
-        while signal == Signal::SIGKILL {
-            std::thread::park();
+        if signal == Signal::SIGKILL {
+            loop {
+                std::thread::park();
+            }
         }
     }
 
