@@ -48,7 +48,10 @@ mod armed {
         fs::{File, OpenOptions},
         io::Write,
         path::Path,
-        sync::{LazyLock, Mutex},
+        sync::{
+            LazyLock, Mutex,
+            atomic::{AtomicBool, Ordering},
+        },
     };
 
     const CROSSINGS: &str = "FAIRLEAD_CROSSINGS";
@@ -82,14 +85,19 @@ mod armed {
         let Some(signal) = signal else { return };
         // To this thread, so that it is delivered before the next instruction of the program.
         raise(signal).expect("a process may signal itself");
-        while signal == Signal::SIGKILL {
-            std::thread::park();
+        if signal == Signal::SIGKILL {
+            loop {
+                std::thread::park();
+            }
         }
     }
 
-    /// The variables that a supervisor is to be started with: those of this process, if the supervisor is meant.
+    /// The variables that a supervisor is to be started with: those of this process, if the supervisor is meant. Only
+    /// the first one that it starts gets them: another that takes its place is to live.
     pub fn handed_on() -> impl Iterator<Item = (&'static str, OsString)> {
-        let names: &[&str] = if supervisor_is_meant() { &VARIABLES[..3] } else { &[] };
+        static IS_DONE: AtomicBool = AtomicBool::new(false);
+        let is_first = supervisor_is_meant() && !IS_DONE.swap(true, Ordering::Relaxed);
+        let names: &[&str] = if is_first { &VARIABLES[..3] } else { &[] };
         names.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)))
     }
 

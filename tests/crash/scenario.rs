@@ -76,7 +76,7 @@ impl Scenario {
             Self::Failing => project.reshape(|shape| {
                 shape.fault("never-ready");
                 shape.timing("timeout", "500ms");
-                shape.timing("healthy-deadline", "800ms");
+                shape.timing("healthy-deadline", "2s");
             }),
             Self::First | Self::Rolling | Self::Recreate => {}
         }

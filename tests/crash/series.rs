@@ -14,6 +14,7 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 /// More crossings than any run has: a sweep that comes so far would not end.
@@ -24,7 +25,7 @@ const MOST: u64 = 5_000;
 pub(crate) struct Row {
     /// Places at which a run was cut off.
     pub(crate) cuts: u64,
-    /// Crossings of the run that was not.
+    /// Crossings of the run that was not, if it came to one.
     pub(crate) crossings: Option<u64>,
     /// What was done and what stands → how often.
     pub(crate) outcomes: BTreeMap<String, u64>,
@@ -50,11 +51,12 @@ impl Player {
             let kept = kept.filter(|(of, _)| *of == scenario);
             let mut ground = kept.map_or_else(|| scenario.ground(), |(_, ground)| ground);
             let ended = case.play(&mut ground);
-            (ended, ground)
+            // One that cannot be used again ends here, where what it finds left over is told as a failure.
+            (ended, Some((scenario, ground)).filter(|_| scenario.is_repeatable()))
         };
         match catch_unwind(AssertUnwindSafe(play)) {
             Ok((ended, ground)) => {
-                self.ground = Some((scenario, ground)).filter(|_| scenario.is_repeatable());
+                self.ground = ground;
                 Ok(ended)
             }
             Err(payload) => Err(format!("{case}: {}", words(payload.as_ref()))),
@@ -79,18 +81,35 @@ impl Row {
     }
 }
 
+/// How much of a sweep is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    /// Cases side by side.
+    pub(crate) jobs: u64,
+    /// 1: every crossing.
+    pub(crate) step: u64,
+    /// No case is begun after this time.
+    pub(crate) limit: Duration,
+}
+
 /// Plays a scenario cut off at the first crossing, the second, …, until a run ends uncut; every other one is rolled
-/// back instead of carried on.
-pub(crate) fn every_crossing(scenario: Scenario, cut: impl Fn(u64) -> Cut + Sync, jobs: u64) -> Row {
+/// back instead of carried on. With a step of 5, at every fifth crossing only; at the deadline it ends as well.
+pub(crate) fn every_crossing(
+    scenario: Scenario,
+    cut: impl Fn(u64) -> Cut + Sync,
+    Extent { jobs, step, limit }: Extent,
+) -> Row {
+    let until = Instant::now() + limit;
     let (next, end, row) = (AtomicU64::new(1), AtomicU64::new(MOST), Mutex::new(Row::default()));
     let work = || {
         let mut player = Player::default();
         loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= end.load(Ordering::Relaxed) {
+            let turn = next.fetch_add(1, Ordering::Relaxed);
+            let number = 1 + (turn - 1) * step;
+            if number >= end.load(Ordering::Relaxed) || Instant::now() > until {
                 return;
             }
-            let then = if number % 2 == 0 { Then::Rollback } else { Then::Resume };
+            let then = if turn % 2 == 0 { Then::Rollback } else { Then::Resume };
             let result = player.play(Case { scenario, cut: cut(number), then });
             if matches!(result, Ok(Ended::Uncut(_))) {
                 end.fetch_min(number, Ordering::Relaxed);

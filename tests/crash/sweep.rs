@@ -6,7 +6,10 @@ use crate::{
 };
 use nix::sys::signal::Signal;
 use std::{ffi::OsStr, fmt, fs, time::Duration};
-use tests::{Output, Project, pause};
+use tests::{Output, Process, Project, pause, processes_under, signal, wait_for};
+
+/// How long a process that was killed may take to vanish.
+const VANISH: Duration = Duration::from_secs(5);
 
 /// Where and how a run is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +83,7 @@ impl Case {
         } else {
             output.clone().expect(self.scenario.code());
         }
-        let word = if is_cut { self.take_up(project, &output) } else { "ended" };
+        let word = if is_cut { self.take_up(project, &output, &old) } else { "ended" };
         let allowed: Vec<_> = [old.clone()].into_iter().chain(new).collect();
         let stands = judge(project, &allowed);
         let is_old = *stands == old;
@@ -112,6 +115,9 @@ impl Case {
             ("FAIRLEAD_KILL_SIGNAL", signal.as_str().trim_start_matches("SIG").as_ref()),
             ("FAIRLEAD_KILL_IN", role.as_ref()),
         ];
+        if matches!(self.cut, Cut::Supervisor(_)) {
+            end_supervisor(project);
+        }
         let run = project.spawn_with(self.scenario.command(), &variables);
         if let Cut::Time(after) = self.cut {
             pause(after);
@@ -139,7 +145,7 @@ impl Case {
     }
 
     /// Takes up what was cut off: what was done.
-    fn take_up(&self, project: &Project, output: &Output) -> &'static str {
+    fn take_up(&self, project: &Project, output: &Output, old: &Standing) -> &'static str {
         let code = self.scenario.code();
         if is_open(project) {
             return match self.then {
@@ -163,8 +169,8 @@ impl Case {
             return "ended";
         }
         project.run(&["resume"]).expect(3).says("no rollout is open");
-        // It had not begun, or had just ended. To ask for the rollback again would bring the other one.
-        if self.scenario != Scenario::Back {
+        // It had not begun, or had just ended. To ask for the rollback again would then bring the other one.
+        if self.scenario != Scenario::Back || Standing::now(project) == *old {
             let again = project.run(self.scenario.command()).expect_one_of(&[code, 0]);
             assert!(again.code == Some(code) || self.scenario == Scenario::Failing, "{again:?}");
         }
@@ -179,5 +185,14 @@ impl Case {
             (Scenario::Back, _) | (_, "rolled back") => {}
             (_, _) => assert!(!is_old, "it was deployed again, but what stood before stands"),
         }
+    }
+}
+
+/// Ends the supervisor, so that the next command starts one that has fail points. Its units and its router go on.
+fn end_supervisor(project: &Project) {
+    let is_it = |process: &Process| process.cmdline.iter().any(|argument| argument == "__supervisor");
+    for supervisor in processes_under(project.path()).into_iter().filter(is_it) {
+        signal(supervisor.pid, Signal::SIGKILL);
+        wait_for("the supervisor to end", VANISH, || (!supervisor.lives()).then_some(()));
     }
 }
