@@ -63,6 +63,10 @@ impl Session {
             held.give_back().await;
             return Err(error);
         }
+        if let Err(error) = self.fence(&targets, held.generation).await {
+            held.give_back().await;
+            return Err(error);
+        }
         let state = State::new(&plan, RealClock::new().now());
         let open = OpenRollout {
             run: plan.run.clone(),
@@ -103,12 +107,35 @@ impl Session {
                 "the rollout was finished by another in the meantime",
             ));
         };
+        if let Err(error) = self.fence(&targets, held.generation).await {
+            held.give_back().await;
+            return Err(error.hint(format!(
+                "`{} resume {}` tries again",
+                self.program(),
+                self.environment()
+            )));
+        }
         let mut state = open.state.clone();
         state.reopen();
         let (forward, commands) = with_first(first, commands);
         let end = self.carry_out(open.plan, state, true, held, targets, options, events, commands).await;
         forward.abort();
         end
+    }
+
+    /// Keeps every older executor off the targets, before anything is written down that must then be carried out.
+    async fn fence(
+        &self,
+        targets: &BTreeMap<Name, Arc<dyn Target>>,
+        generation: u64,
+    ) -> Result<(), SessionError> {
+        for (name, target) in targets {
+            target.fence(generation).await.map_err(|error| {
+                SessionError::new(Kind::State, format!("target {name} does not let this rollout begin"))
+                    .because(error)
+            })?;
+        }
+        Ok(())
     }
 
     #[expect(clippy::too_many_arguments, reason = "wiring: each is handed on to one place")]
@@ -123,13 +150,6 @@ impl Session {
         events: Events,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Result<End, SessionError> {
-        for (name, target) in &targets {
-            target.fence(held.generation).await.map_err(|error| {
-                SessionError::new(Kind::State, format!("target {name} does not let this rollout begin"))
-                    .because(error)
-                    .hint(format!("`{} resume {}` takes it up again", self.program(), self.environment()))
-            })?;
-        }
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
         let began = clock.now();
         let plan = Arc::new(plan);
