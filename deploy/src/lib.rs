@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod check;
 pub mod config;
 pub mod decide;
+pub mod law;
 pub mod lint;
 pub mod model;
 pub mod plan;

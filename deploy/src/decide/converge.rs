@@ -5,6 +5,7 @@ use super::{Reason, Turn, fleet::Fleet};
 use crate::{
     model::UnitId,
     plan::{ServicePlan, Side},
+    reason::ReasonCode,
     state::Step,
     strategy::Allowed,
     verdict::{self, Verdict},
@@ -39,6 +40,7 @@ impl Turn<'_> {
             let idle = !self.has_flight(&unit) && !self.seen.unreachable.contains(&unit.target);
             match step {
                 Step::Waiting if idle => self.watch_starting(service, &unit, back),
+                Step::Admitting if idle => self.watch_admitting(service, &unit),
                 Step::Ready | Step::Serving if idle => self.watch_serving(service, &unit, back),
                 _ => {}
             }
@@ -64,6 +66,22 @@ impl Turn<'_> {
                 self.rollout_failed(failure, true);
             }
         }
+    }
+
+    /// What was healthy when it was judged may no longer be when it is to get traffic: after the synthetic requests, after
+    /// a failed attempt, or for an executor that has not asked it yet. Then it is waited for anew, but not for ever.
+    fn watch_admitting(&mut self, service: &ServicePlan, unit: &UnitId) {
+        let (Some((facts, health)), Some(check)) = (self.seen.units.get(unit), service.check_of(unit)) else {
+            return;
+        };
+        if verdict::starting(check, facts, health, self.now(), self.now()) == Verdict::Pass {
+            return;
+        }
+        if health.flips >= 2 {
+            let message = format!("it changed {} times", health.flips);
+            return self.unit_failed(unit, ReasonCode::Flapping, message);
+        }
+        self.move_to(unit, Step::Waiting);
     }
 
     fn watch_serving(&mut self, service: &ServicePlan, unit: &UnitId, back: bool) {
@@ -104,7 +122,7 @@ impl Turn<'_> {
     fn take_away_broken(&mut self, fleet: &Fleet, allowed: Allowed, back: bool) {
         for unit in fleet.goal.iter().chain(&fleet.others) {
             match self.step_of(unit) {
-                _ if self.has_flight(unit) => continue,
+                _ if self.is_out_of_hand(unit) => continue,
                 Step::Broken(_) => {}
                 // What was being taken away when the rollout turned round is wanted again: it still runs, so it need
                 // only be healthy to get its traffic back.
@@ -139,7 +157,7 @@ impl Turn<'_> {
         let mut taken_away = fleet.others.iter().filter(|unit| told(self.step_of(unit))).count() as u32;
         for unit in self.in_order_of_leaving(&fleet) {
             match self.step_of(&unit) {
-                _ if self.has_flight(&unit) => {}
+                _ if self.is_out_of_hand(&unit) => {}
                 Step::Starting => self.move_to(&unit, Step::Gone),
                 Step::Waiting | Step::Judging | Step::Ready => self.move_to(&unit, Step::Stopping),
                 Step::Admitting => self.move_to(&unit, Step::Draining),

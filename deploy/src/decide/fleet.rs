@@ -81,11 +81,24 @@ impl Turn<'_> {
         matches!(self.facts(unit), Some(UnitFacts { phase: UnitPhase::Exited(_), .. }))
     }
 
-    /// Whether there is an answer of this unit to judge by. Until then it is neither counted on nor given up.
+    /// Whether nothing can be decided of a unit now: something is under way on it, or its target cannot be reached, so
+    /// that what is known of it may be old or nothing at all.
+    pub(super) fn is_out_of_hand(&self, unit: &UnitId) -> bool {
+        self.has_flight(unit) || self.seen.unreachable.contains(&unit.target)
+    }
+
+    /// Whether there is enough to judge this unit by: it passed once, failed as often as makes it unhealthy, or ended, on
+    /// a target that can be reached. Until then it is neither counted on nor given up.
     pub(super) fn is_known(&self, unit: &UnitId) -> bool {
-        self.seen.units.get(unit).is_some_and(|(facts, health)| {
-            health.observed > 0 || health.provider_errors > 0 || facts.phase != UnitPhase::Running
-        })
+        let Some((facts, health)) = self.seen.units.get(unit) else { return false };
+        let check = self.service(&unit.service).and_then(|service| service.check_of(unit));
+        let answered = check.is_some_and(|check| {
+            health.ever_passed
+                || health.failures >= check.unhealthy_failures.max(1)
+                || health.provider_errors > check.provider_error_limit
+        });
+        let reached = !self.seen.unreachable.contains(&unit.target);
+        reached && (answered || facts.phase != UnitPhase::Running)
     }
 
     /// Whether it takes traffic, runs, and answers well.

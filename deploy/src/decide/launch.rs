@@ -60,6 +60,10 @@ impl Turn<'_> {
                 self.drain_keeps_bound(&unit).then_some(Action::Drain { unit, deadline: service.drain })
             }
             _ if !moves_units => None,
+            // Begun for the other way: it is taken away when its service's turn comes, and brought no further.
+            Step::Starting | Step::Judging | Step::Admitting if !self.is_goal(&unit) => None,
+            // Out of sight there is no evidence, and the request might arrive when it is back.
+            Step::Admitting if self.seen.unreachable.contains(&unit.target) => None,
             Step::Starting => Some(Action::Start { unit }),
             Step::Judging => Some(Action::Judge { unit }),
             Step::Admitting => Some(Action::Admit { unit, weight }),
@@ -107,7 +111,7 @@ impl Turn<'_> {
         let Some(service) = self.service(&unit.service) else { return false };
         let failed = || self.state.failures.iter().any(|failure| failure.unit.as_ref() == Some(unit));
         let goal = if self.is_back() { &service.from } else { &service.to };
-        !self.is_available(service, unit)
+        (self.is_known(unit) && !self.is_available(service, unit))
             || failed()
             || self.fleet(service, goal.as_ref()).available.len() as u32 >= service.available_min()
     }

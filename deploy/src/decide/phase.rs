@@ -309,8 +309,9 @@ impl Turn<'_> {
                 let cause = Failure { reason, message, ..failure };
                 self.enter(Phase::Finished(Outcome::Held { cause, back: true }));
             }
-            Phase::Settling { .. } if inconclusive => {
-                self.enter(Phase::Finished(Outcome::Held { cause: failure, back: false }))
+            Phase::Settling { outcome } if inconclusive => {
+                let back = !matches!(outcome, Outcome::Succeeded);
+                self.enter(Phase::Finished(Outcome::Held { cause: failure, back }));
             }
             Phase::Back { .. } | Phase::Collecting { .. } | Phase::Settling { .. } | Phase::Finished(_) => {}
         }

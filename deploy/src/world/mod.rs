@@ -2,6 +2,7 @@
 //! simulated rollout happens in. It obeys the laws of [`crate::port::Target`] and tells when it was asked for nonsense.
 
 mod unit;
+mod witness;
 
 use crate::{
     bundle::BundleHash,
@@ -66,9 +67,21 @@ pub struct Rule {
     pub behaviour: Behaviour,
 }
 
+/// A target that cannot be reached for a while: nothing is seen of it, nothing takes hold there, and nobody is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// Which target.
+    pub target: Name,
+    /// From this moment …
+    pub from: Millis,
+    /// … until before this one.
+    pub until: Millis,
+}
+
 #[derive(Debug, Clone)]
 struct Pending {
     at: Millis,
+    generation: u64,
     intent: Intent,
     fault: Option<EffectFault>,
 }
@@ -86,6 +99,8 @@ pub struct World {
     pub rules: Vec<Rule>,
     /// Effects that go wrong: number of the effect, counted from 0 over the whole life of the world → how.
     pub effect_faults: BTreeMap<u64, EffectFault>,
+    /// Targets that cannot be reached for a while.
+    pub outages: Vec<Outage>,
     /// Whether the final gates pass.
     pub verify_passes: bool,
     /// What each target's ledger says: target → service → bundle.
@@ -99,7 +114,10 @@ pub struct World {
     starts: BTreeMap<UnitId, u32>,
     pending: Vec<Pending>,
     effects: u64,
-    landed: Vec<(IntentId, Result<Effect, EffectError>)>,
+    generation: u64,
+    landed: Vec<(u64, IntentId, Result<Effect, EffectError>)>,
+    took_hold: Vec<(u64, Action)>,
+    last_seen: BTreeMap<UnitId, (UnitFacts, Health)>,
 }
 
 /// Milliseconds from one observation to the next in a simulated rollout.
@@ -117,6 +135,7 @@ impl World {
             requests_per_second: 0,
             rules: Vec::new(),
             effect_faults: BTreeMap::new(),
+            outages: Vec::new(),
             verify_passes: true,
             ledgers: BTreeMap::new(),
             violations: Vec::new(),
@@ -126,7 +145,10 @@ impl World {
             starts: BTreeMap::new(),
             pending: Vec::new(),
             effects: 0,
+            generation: 1,
             landed: Vec::new(),
+            took_hold: Vec::new(),
+            last_seen: BTreeMap::new(),
         }
     }
 
@@ -160,8 +182,32 @@ impl World {
         units.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Begins an effect.
+    /// The newest generation: only what it asks for takes hold.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Another executor takes over: the generation is raised, and returned. The evidence was in the memory of the one
+    /// before, so units are asked anew.
+    pub fn take_over(&mut self) -> u64 {
+        self.generation += 1;
+        self.last_seen.clear();
+        for unit in self.units.values_mut() {
+            unit.health = Health::default();
+            // The first answer comes only after the first observation.
+            unit.next_probe = self.now + 1;
+        }
+        self.generation
+    }
+
+    /// Begins an effect for the newest executor.
     pub fn perform(&mut self, intent: &Intent) {
+        self.perform_as(self.generation, intent);
+    }
+
+    /// Begins an effect for the executor of a generation. It is refused where it would take hold if that is not the
+    /// newest by then.
+    pub fn perform_as(&mut self, generation: u64, intent: &Intent) {
         let fault = self.effect_faults.get(&self.effects).copied();
         self.effects += 1;
         self.collected |= intent.action == Action::Collect;
@@ -169,14 +215,14 @@ impl World {
             Action::Drain { deadline, .. } => self.effect_takes.min(*deadline),
             _ => self.effect_takes,
         };
-        self.pending.push(Pending { at: self.now + takes, intent: intent.clone(), fault });
+        self.pending.push(Pending { at: self.now + takes, generation, intent: intent.clone(), fault });
     }
 
     /// Forgets what is under way, as a killed executor does: half of it takes hold, nobody hears of it.
     pub fn crash(&mut self) {
         for (index, pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
             if index % 2 == 0 {
-                let _unheard = self.take_hold(&pending.intent.action);
+                let _unheard = self.reach(&pending);
             }
         }
         self.landed.clear();
@@ -189,8 +235,14 @@ impl World {
         }
     }
 
-    /// Lets time pass, and says what is seen then.
+    /// Lets time pass, and says what the newest executor sees then.
     pub fn observe(&mut self, plan: &Plan, after: Millis) -> Observation {
+        self.pass(plan, after);
+        self.seen_by(self.generation, plan)
+    }
+
+    /// Lets time pass: effects land, told units end, and those that stand are asked and get their requests.
+    pub fn pass(&mut self, plan: &Plan, after: Millis) {
         self.now += after;
         let now = self.now;
         let (due, later) =
@@ -198,20 +250,41 @@ impl World {
         self.pending = later;
         for pending in due {
             let result = self.land(&pending);
-            self.landed.push((pending.intent.id, result));
+            self.landed.push((pending.generation, pending.intent.id, result));
         }
         self.units.retain(|_, unit| unit.ends_at.is_none_or(|at| at > now));
-        let rate = self.requests_per_second;
-        let mut units = BTreeMap::new();
+        let (rate, unreachable) = (self.requests_per_second, self.unreachable());
         for (id, unit) in &mut self.units {
             let Some(check) = plan.service(&id.service).and_then(|service| service.check_of(id)) else {
                 continue;
             };
-            unit.probe(now, check.interval);
+            unit.probe(now, check.interval, !unreachable.contains(&id.target));
             unit.serve(rate * after / 1_000);
-            units.insert(id.clone(), (unit.facts(id, now), unit.health.clone()));
         }
-        Observation { now, units, effects: std::mem::take(&mut self.landed), ..Observation::default() }
+    }
+
+    /// What the executor of a generation sees at this moment: of targets that cannot be reached what was seen last.
+    pub fn seen_by(&mut self, generation: u64, plan: &Plan) -> Observation {
+        let (now, unreachable) = (self.now, self.unreachable());
+        self.last_seen.retain(|id, _| unreachable.contains(&id.target));
+        for (id, unit) in &self.units {
+            let is_planned = plan.service(&id.service).is_some_and(|service| service.check_of(id).is_some());
+            if is_planned && !unreachable.contains(&id.target) {
+                self.last_seen.insert(id.clone(), (unit.facts(id, now), unit.health.clone()));
+            }
+        }
+        let (mine, others) =
+            std::mem::take(&mut self.landed).into_iter().partition(|(by, ..)| *by == generation);
+        self.landed = others;
+        let mine: Vec<_> = mine;
+        let effects = mine.into_iter().map(|(_, id, result)| (id, result)).collect();
+        Observation { now, units: self.last_seen.clone(), unreachable, effects, ..Observation::default() }
+    }
+
+    /// Targets that cannot be reached at this moment.
+    pub fn unreachable(&self) -> BTreeSet<Name> {
+        let is_out = |outage: &&Outage| (outage.from..outage.until).contains(&self.now);
+        self.outages.iter().filter(is_out).map(|outage| outage.target.clone()).collect()
     }
 
     /// Lets time pass until `now` and says what every unit's target would report.
@@ -227,7 +300,7 @@ impl World {
         let now = self.now;
         let unit = self.units.get_mut(unit).filter(|unit| !unit.has_exited(now))?;
         let answer = unit.answer(now);
-        unit.health = std::mem::take(&mut unit.health).with(now, answer.clone());
+        unit.hear(now, &answer);
         Some(answer)
     }
 
@@ -246,11 +319,30 @@ impl World {
                 message: "simulated fault".to_owned(),
             }),
             Some(EffectFault::FailsAfter) => {
-                self.take_hold(&pending.intent.action)?;
+                self.reach(pending)?;
                 Err(passing())
             }
-            None => self.take_hold(&pending.intent.action),
+            None => self.reach(pending),
         }
+    }
+
+    /// An effect arrives at its target, which takes nothing from a stale executor.
+    fn reach(&mut self, pending: &Pending) -> Result<Effect, EffectError> {
+        let action = &pending.intent.action;
+        let target = match action {
+            Action::Prepare { target, .. } | Action::Commit { target, .. } => Some(target),
+            _ => action.unit().map(|unit| &unit.target),
+        };
+        if target.is_some_and(|target| self.unreachable().contains(target)) {
+            return Err(EffectError::Passing { message: "the target cannot be reached".to_owned() });
+        }
+        if pending.generation < self.generation && target.is_some() {
+            return Err(EffectError::Fenced { generation: self.generation });
+        }
+        if target.is_some() {
+            self.took_hold.push((pending.generation, action.clone()));
+        }
+        self.take_hold(action)
     }
 
     fn take_hold(&mut self, action: &Action) -> Result<Effect, EffectError> {
@@ -303,6 +395,7 @@ impl World {
             weight,
             ends_at: None,
             health: Health::default(),
+            witness: Health::default(),
             next_probe: self.now,
             requests: 0,
             errors: 0,

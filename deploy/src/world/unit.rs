@@ -14,7 +14,10 @@ pub(super) struct WorldUnit {
     pub(super) weight: u16,
     /// Told to stop: ends at this moment.
     pub(super) ends_at: Option<Millis>,
+    /// What the executor knows of its health; it is lost with the executor.
     pub(super) health: Health,
+    /// What an observer knows of its health; it is never lost.
+    pub(super) witness: Health,
     pub(super) next_probe: Millis,
     pub(super) requests: u64,
     pub(super) errors: u64,
@@ -44,13 +47,24 @@ impl WorldUnit {
         }
     }
 
-    pub(super) fn probe(&mut self, now: Millis, interval: Millis) {
+    /// Asks it, if it is time. An observer on its own target is not hindered by one that cannot be `reached`.
+    pub(super) fn probe(&mut self, now: Millis, interval: Millis, reached: bool) {
         if now < self.next_probe || self.ends_at.is_some() || self.has_exited(now) {
             return;
         }
         self.next_probe = now + interval;
         let answer = self.answer(now);
-        self.health = std::mem::take(&mut self.health).with(now, answer);
+        if reached {
+            self.hear(now, &answer);
+        } else {
+            self.witness = std::mem::take(&mut self.witness).with(now, answer);
+        }
+    }
+
+    /// Takes an answer over into what is known of its health.
+    pub(super) fn hear(&mut self, now: Millis, answer: &Answer) {
+        self.health = std::mem::take(&mut self.health).with(now, answer.clone());
+        self.witness = std::mem::take(&mut self.witness).with(now, answer.clone());
     }
 
     pub(super) fn serve(&mut self, requests: u64) {

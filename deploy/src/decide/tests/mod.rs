@@ -1,15 +1,19 @@
 //! The engine on simulated fleets: what an operator would see.
 
-mod laws;
+mod generate;
 mod properties;
+mod regressions;
+mod replan;
+mod script;
 pub(crate) mod setup;
 
 use super::*;
 use crate::{
     state::{Command, Outcome},
     strategy::Strategy,
-    world::{Behaviour, EffectFault, Rule, World, simulate},
+    world::{Behaviour, EffectFault, Rule, SimulatedStep, World, simulate},
 };
+use script::{Event, When};
 use setup::{Shape, bundle, plan_of};
 use std::collections::BTreeMap;
 
@@ -28,14 +32,14 @@ fn run(plan: &Plan, change: impl FnOnce(&mut World)) -> Run {
 fn run_with(plan: &Plan, commands: BTreeMap<u64, Command>, change: impl FnOnce(&mut World)) -> Run {
     let mut world = World::new(1_000_000).with_previous(plan);
     change(&mut world);
-    let state = State::new(plan, world.now);
-    let mut laws = laws::Laws::new(plan);
-    let (state, steps) = simulate(plan, &mut world, state, &commands, LIMIT, |world, state, decision| {
-        laws.watch(world, state, decision)
-    });
-    assert_eq!(laws.broken(&world), Vec::<String>::new());
-    let outcome = state.outcome().cloned().unwrap_or_else(|| panic!("never ended: {:?}", state));
-    Run { outcome, world, steps }
+    let events = commands.into_iter().map(|(turn, command)| (When::turn(turn), Event::Command(command)));
+    let mut steps = Vec::new();
+    let keep = |at, decision: &Decision| steps.push(SimulatedStep { at, decision: decision.clone() });
+    let played = script::play(plan, world, events.collect(), 0, keep);
+    assert_eq!(played.breaches, Vec::new());
+    let outcome =
+        played.state.outcome().cloned().unwrap_or_else(|| panic!("never ended: {:?}", played.state));
+    Run { outcome, world: played.world, steps }
 }
 
 fn reason_of(outcome: &Outcome) -> Option<ReasonCode> {

@@ -1,154 +1,124 @@
-//! Random fleets, faults, commands and crashes: the laws hold in all of them, and every rollout ends.
+//! Random scripts: the laws hold in all of them, and every rollout ends.
+//!
+//! How many are played, and from which seed, is set by variables, so that a long run and the script that judges mutants
+//! use the same tests: `FAIRLEAD_CASES` and `FAIRLEAD_SEED`.
 
 use super::{
-    laws::Laws,
-    setup::{Shape, bundle, plan_of, rolling},
+    generate::scripts,
+    script::{Met, Script},
+    setup::{Shape, plan_of},
 };
-use crate::{
-    plan::{OnFailure, Plan},
-    state::{Command, State},
-    strategy::Strategy as Replacement,
-    world::{Behaviour, EffectFault, Rule, World, simulate},
+use crate::{law::Breach, state::State, world::World};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
-use proptest::{prelude::*, strategy::Strategy};
-use std::collections::BTreeMap;
+use std::{fmt::Write as _, sync::Mutex, time::Instant};
 
-fn behaviours() -> impl Strategy<Value = Behaviour> {
-    prop_oneof![
-        6 => (0..1_500u64).prop_map(Behaviour::Good),
-        1 => (0..6_000u64).prop_map(Behaviour::ExitsAfter),
-        1 => (0..6_000u64).prop_map(Behaviour::OutOfMemoryAfter),
-        1 => Just(Behaviour::NeverReady),
-        1 => Just(Behaviour::Hangs),
-        1 => (100..2_000u64).prop_map(Behaviour::Flaps),
-        1 => Just(Behaviour::WrongRelease),
-        1 => Just(Behaviour::WrongPort),
-        1 => (0..40u64).prop_map(Behaviour::FailsRequests),
-        1 => Just(Behaviour::Unprobeable),
-    ]
+/// Cases of the usual run, so few that the inner loop stays quick.
+const CASES: u32 = 2_000;
+
+/// The least share of the cases, in per cent, that must meet each of the things that are hard to meet.
+const SHARE_MIN: usize = 5;
+
+fn variable(name: &str, otherwise: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
+        Err(_) => otherwise,
+    }
 }
 
-fn rules() -> impl Strategy<Value = Vec<Rule>> {
-    let rule = (any::<bool>(), prop::option::of(0..4u16), prop::option::of(1..3u32), behaviours());
-    let rule = rule.prop_map(|(new, slot, starts_below, behaviour)| Rule {
-        bundle: Some(bundle(if new { "new" } else { "old" })),
-        slot,
-        starts_below,
-        behaviour,
+/// Plays scripts from a seed, and says what they met; panics with the shrunk script at the first broken law.
+fn play_many(cases: u32, seed: u64) -> Vec<Met> {
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 5_000, ..Config::default() };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let met = Mutex::new(Vec::new());
+    let result = runner.run(&scripts(), |script| {
+        let played = script.play();
+        met.lock().expect("no case panics while it holds this").push(played.met);
+        let broken: Vec<String> = played.breaches.iter().map(Breach::to_string).collect();
+        prop_assert!(broken.is_empty(), "{}", broken.join("\n"));
+        Ok(())
     });
-    prop::collection::vec(rule, 0..4)
+    if let Err(error) = result {
+        panic!("seed {seed}: {error}");
+    }
+    met.into_inner().expect("no case panics while it holds this")
 }
 
-fn shapes() -> impl Strategy<Value = Shape> {
-    let strategies = prop_oneof![
-        3 => (1..3u32, 0..3u32).prop_map(|(surge, unavailable)| rolling(surge, unavailable)),
-        1 => (1..3u32).prop_map(|unavailable| rolling(0, unavailable)),
-        1 => Just(Replacement::Recreate),
-        2 => Just(Replacement::BlueGreen),
-        2 => (1..3u32, prop::sample::subsequence(vec![5u32, 25, 50], 1..=3)).prop_map(|(units, steps)| {
-            let Replacement::Rolling(rolling) = rolling(1, 0) else { unreachable!("it says rolling") };
-            Replacement::Canary(crate::strategy::Canary { units, steps, rolling })
-        }),
-    ];
-    let froms = prop_oneof![
-        4 => (1..5u16).prop_map(|replicas| Some(("old", replicas))),
-        1 => Just(None),
-        1 => (1..5u16).prop_map(|replicas| Some(("new", replicas))),
-    ];
-    (
-        1..3usize,
-        1..3usize,
-        0..5u16,
-        froms,
-        strategies,
-        0..3u32,
-        any::<bool>(),
-        0..3_000u64,
-        any::<(bool, bool)>(),
-    )
-        .prop_map(|(services, targets, replicas, from, strategy, failure_limit, hold, bake, gates)| {
-            Shape {
-                services: ["api", "mcp"][..services].to_vec(),
-                targets: ["east", "west"][..targets].to_vec(),
-                replicas,
-                from,
-                strategy,
-                failure_limit,
-                on_failure: if hold { OnFailure::Hold } else { OnFailure::RollBack },
-                bake,
-                synthetic: gates.0,
-                traffic: gates.1,
-            }
-        })
+/// A row of the table of what was met: words, whether it must be met often, and who met it.
+type Row = (&'static str, bool, fn(&Met) -> bool);
+
+const ROWS: [Row; 9] = [
+    ("a rollback", true, |met| met.rollback),
+    ("the exact boundary of the budget", true, |met| met.boundary),
+    ("a cancel that turned it back", true, |met| met.cancel),
+    ("a takeover", true, |met| met.takeover),
+    ("a takeover inside a rollback", true, |met| met.takeover_in_rollback),
+    ("a stale executor that was refused", true, |met| met.stale),
+    ("a success", true, |met| met.succeeded),
+    ("a hold", true, |met| met.held),
+    ("a rollout that a human opened again", false, |met| met.reopened),
+];
+
+fn table(met: &[Met]) -> String {
+    let mut table = format!("{} cases, of which met\n", met.len());
+    for (words, _, is) in ROWS {
+        let count = met.iter().filter(|met| is(met)).count();
+        let share = 100.0 * count as f64 / met.len() as f64;
+        writeln!(table, "{count:>9} {share:>5.1} %  {words}").expect("a string takes everything");
+    }
+    table
 }
 
-fn effect_faults() -> impl Strategy<Value = BTreeMap<u64, EffectFault>> {
-    let faults = [EffectFault::FailsBefore, EffectFault::FailsAfter, EffectFault::FailsForGood];
-    prop::collection::btree_map(0..40u64, prop::sample::select(faults.to_vec()), 0..4)
+#[test]
+#[expect(clippy::print_stdout, reason = "the table is what `--nocapture` is for")]
+fn every_rollout_ends_and_keeps_the_laws() {
+    let cases = variable("FAIRLEAD_CASES", CASES.into()) as u32;
+    let met = play_many(cases, variable("FAIRLEAD_SEED", 1));
+    println!("{}", table(&met));
+    for (words, must, is) in ROWS {
+        let count = met.iter().filter(|met| is(met)).count();
+        assert!(!must || count * 100 >= met.len() * SHARE_MIN, "too seldom met: {words}\n{}", table(&met));
+    }
 }
 
-fn commands() -> impl Strategy<Value = BTreeMap<u64, Command>> {
-    prop::collection::btree_map(0..200u64, prop::sample::select(vec![Command::Cancel, Command::Hold]), 0..2)
-}
-
-/// Three hours: above the sum of all deadlines of the largest shape, so that a rollout that takes longer hangs.
-const LIMIT: u64 = 3 * 60 * 60 * 1_000;
-
-fn world_of(plan: &Plan, rules: Vec<Rule>, faults: BTreeMap<u64, EffectFault>, verify: bool) -> World {
-    let mut world = World::new(1_000_000);
-    world.rules = rules;
-    world.effect_faults = faults;
-    world.verify_passes = verify;
-    world.requests_per_second = 40;
-    world.with_previous(plan)
+/// Run by hand: `FAIRLEAD_CASES=1000000 cargo test -p deploy --lib long_run -- --ignored --nocapture`.
+#[test]
+#[ignore = "as long as is asked for, on every core"]
+#[expect(clippy::print_stdout, reason = "the table is its result")]
+fn long_run() {
+    let cases = variable("FAIRLEAD_CASES", 20_000);
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seed = variable("FAIRLEAD_SEED", clock.map_or(0, |since| since.as_secs()));
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    println!("seed {seed}, {threads} threads");
+    let began = Instant::now();
+    let met: Vec<Met> = std::thread::scope(|scope| {
+        let play = |thread| move || play_many(cases.div_ceil(threads) as u32, seed + thread);
+        let all: Vec<_> = (0..threads).map(|thread| scope.spawn(play(thread))).collect();
+        all.into_iter().flat_map(|one| one.join().expect("a law is broken: see above")).collect()
+    });
+    println!("{}in {:.0?}", table(&met), began.elapsed());
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_rollout_ends_and_keeps_the_laws(
-        shape in shapes(), rules in rules(), faults in effect_faults(), commands in commands(), verify in any::<bool>(),
-    ) {
-        let plan = plan_of(&shape);
-        let mut world = world_of(&plan, rules, faults, verify);
-        let state = State::new(&plan, world.now);
-        let mut laws = Laws::new(&plan);
-        let (state, steps) = simulate(&plan, &mut world, state, &commands, LIMIT, |world, state, decision| {
-            laws.watch(world, state, decision);
-        });
-        prop_assert!(state.outcome().is_some(), "never ended: {:?} after {} steps", state, steps.len());
-        prop_assert_eq!(laws.broken(&world), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_rollout_that_crashes_and_is_taken_up_again_ends_and_keeps_the_laws(
-        shape in shapes(), rules in rules(), crashes in prop::collection::vec(1..6_000u64, 1..5), verify in any::<bool>(),
-    ) {
-        let plan = plan_of(&shape);
-        let mut world = world_of(&plan, rules, BTreeMap::new(), verify);
-        let mut state = State::new(&plan, world.now);
-        let mut laws = Laws::new(&plan);
-        for limit in crashes.into_iter().chain([LIMIT]) {
-            if state.outcome().is_none() {
-                (state, _) = simulate(&plan, &mut world, state, &BTreeMap::new(), limit, |world, state, decision| {
-                    laws.watch(world, state, decision);
-                });
-                if state.outcome().is_none() {
-                    world.crash();
-                }
-            }
-        }
-        prop_assert!(state.outcome().is_some(), "never ended: {:?}", state);
-        prop_assert_eq!(laws.broken(&world), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_decision_is_the_same_for_the_same_inputs(shape in shapes(), rules in rules()) {
-        let plan = plan_of(&shape);
-        let mut world = world_of(&plan, rules, BTreeMap::new(), true);
+    fn a_decision_is_the_same_for_the_same_inputs(script in scripts()) {
+        let plan = plan_of(&script.shape);
+        let mut world = World::new(1_000_000).with_previous(&plan);
         let state = State::new(&plan, world.now);
         let seen = world.observe(&plan, 100);
         prop_assert_eq!(super::decide(&plan, &state, &seen), super::decide(&plan, &state, &seen));
     }
+}
+
+#[test]
+fn the_judge_is_not_blind_a_script_without_faults_meets_nothing() {
+    let met = Script { shape: Shape::default(), ..Script::default() }.play().met;
+    assert!(met.succeeded && !met.rollback && !met.takeover && !met.held);
 }

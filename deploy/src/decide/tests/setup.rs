@@ -1,7 +1,7 @@
 //! Plans for tests, made from a few words.
 
 use crate::{
-    bundle::BundleHash,
+    bundle::{Bundle, BundleArtifact, BundleHash, Limits},
     check::{Check, Probe, SmokeGate, SyntheticGate},
     plan::{OnFailure, Plan, PlanKind, Policy, RateLimits, ServicePlan, Side},
     strategy::{BatchSize, Rolling, Strategy},
@@ -21,6 +21,10 @@ pub(crate) struct Shape {
     pub(crate) bake: u64,
     pub(crate) synthetic: bool,
     pub(crate) traffic: bool,
+    /// Whether each service waits for the one before it.
+    pub(crate) chained: bool,
+    /// Whether the first service is taken away.
+    pub(crate) takes_away: bool,
 }
 
 impl Default for Shape {
@@ -36,17 +40,43 @@ impl Default for Shape {
             bake: 500,
             synthetic: false,
             traffic: false,
+            chained: false,
+            takes_away: false,
         }
     }
 }
 
 pub(crate) fn rolling(max_surge: u32, max_unavailable: u32) -> Strategy {
-    let batches = vec![BatchSize::Count(1), BatchSize::Percent(25), BatchSize::Percent(100)];
+    rolling_by(
+        vec![BatchSize::Count(1), BatchSize::Percent(25), BatchSize::Percent(100)],
+        max_surge,
+        max_unavailable,
+    )
+}
+
+pub(crate) fn rolling_by(batches: Vec<BatchSize>, max_surge: u32, max_unavailable: u32) -> Strategy {
     Strategy::Rolling(Rolling { batches, max_surge, max_unavailable })
 }
 
 pub(crate) fn bundle(word: &str) -> BundleHash {
-    BundleHash::new(Digest::of_bytes(word))
+    bundle_of(word).hash()
+}
+
+/// What a bundle of this word is; it is the same for every service.
+pub(crate) fn bundle_of(word: &str) -> Bundle {
+    Bundle {
+        service: "any".parse().expect("a name"),
+        artifact: BundleArtifact { name: word.to_owned(), digest: Digest::of_bytes(word) },
+        args: Vec::new(),
+        env: BTreeMap::new(),
+        host: IpAddr::from([127, 0, 0, 1]),
+        port: 8000,
+        port_env: "PORT".to_owned(),
+        host_env: None,
+        files: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        limits: Limits::default(),
+    }
 }
 
 pub(crate) fn check() -> Check {
@@ -92,6 +122,15 @@ pub(crate) fn plan_of(shape: &Shape) -> Plan {
         drain: 2_000,
         stop_grace: 1_000,
     };
+    let mut services: Vec<ServicePlan> = shape.services.iter().map(service).collect();
+    if shape.chained {
+        for index in 1..services.len() {
+            services[index].depends_on = vec![services[index - 1].service.clone()];
+        }
+    }
+    if shape.takes_away && shape.from.is_some() {
+        services[0].to = None;
+    }
     let epoch = jiff::Timestamp::UNIX_EPOCH;
     Plan {
         version: Plan::FORMAT,
@@ -105,7 +144,7 @@ pub(crate) fn plan_of(shape: &Shape) -> Plan {
         expires_at: epoch,
         overrides: Vec::new(),
         risks: Vec::new(),
-        services: shape.services.iter().map(service).collect(),
+        services,
         unchanged: Vec::new(),
         policy: Policy {
             failure_limit: shape.failure_limit,
