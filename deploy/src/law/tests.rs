@@ -147,7 +147,7 @@ fn an_end_that_does_not_fit_is_named() {
     let cause = failure(ReasonCode::Crashed);
     let ends = |stands: Vec<UnitId>, ledger_is_new, at, told: Vec<Happened>| {
         let mut judge = Judge::new(&plan, 10_000);
-        judge.see(moment(100, &[old.clone()]));
+        judge.see(moment(100, std::slice::from_ref(&old)));
         judge.see(with_ledger(&plan, ledger_is_new, moment(at, &[stands])));
         told.into_iter().for_each(|happened| judge.hear(happened));
         judge.finish().into_iter().map(|breach| breach.law).collect::<Vec<_>>()

@@ -74,7 +74,6 @@ fn table(met: &[Met]) -> String {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the table is what `--nocapture` is for")]
 fn every_rollout_ends_and_keeps_the_laws() {
     let cases = variable("FAIRLEAD_CASES", CASES.into()) as u32;
     let met = play_many(cases, variable("FAIRLEAD_SEED", 1));
@@ -88,7 +87,6 @@ fn every_rollout_ends_and_keeps_the_laws() {
 /// Run by hand: `FAIRLEAD_CASES=1000000 cargo test -p deploy --lib long_run -- --ignored --nocapture`.
 #[test]
 #[ignore = "as long as is asked for, on every core"]
-#[expect(clippy::print_stdout, reason = "the table is its result")]
 fn long_run() {
     let cases = variable("FAIRLEAD_CASES", 20_000);
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -204,10 +204,10 @@ impl Stage<'_> {
             watch(self.world.now, &decision);
             if decision.leave.is_some() {
                 self.replace(false);
-            } else if let Some(outcome) = self.executor.state.outcome().cloned() {
-                if self.is_over(&outcome) {
-                    break;
-                }
+            } else if let Some(outcome) = self.executor.state.outcome().cloned()
+                && self.is_over(&outcome)
+            {
+                break;
             }
         }
         for _ in 0..AFTERMATH {
