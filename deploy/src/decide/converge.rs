@@ -40,8 +40,8 @@ impl Turn<'_> {
             let idle = !self.has_flight(&unit) && !self.seen.unreachable.contains(&unit.target);
             match step {
                 Step::Waiting if idle => self.watch_starting(service, &unit, back),
-                Step::Admitting if idle => self.watch_admitting(service, &unit),
-                Step::Ready | Step::Serving if idle => self.watch_serving(service, &unit, back),
+                Step::Ready | Step::Admitting if idle => self.watch_admitting(service, &unit),
+                Step::Serving if idle => self.watch_serving(service, &unit, back),
                 _ => {}
             }
         }

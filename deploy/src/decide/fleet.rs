@@ -92,7 +92,8 @@ impl Turn<'_> {
     pub(super) fn is_known(&self, unit: &UnitId) -> bool {
         let Some((facts, health)) = self.seen.units.get(unit) else { return false };
         let check = self.service(&unit.service).and_then(|service| service.check_of(unit));
-        let answered = check.is_some_and(|check| {
+        // A unit of a bundle that the plan does not know is not asked, and not counted on.
+        let answered = check.is_none_or(|check| {
             health.ever_passed
                 || health.failures >= check.unhealthy_failures.max(1)
                 || health.provider_errors > check.provider_error_limit
