@@ -28,7 +28,8 @@ fn the_first_deploy_stands_and_the_second_has_nothing_to_do() {
 
 #[test]
 fn a_changed_service_is_replaced_start_first_and_the_other_is_left_alone() {
-    let mut project = Project::with(two_units_of_the_api());
+    // The recorder needs a machine on which it can look often enough.
+    let mut project = Project::alone(two_units_of_the_api());
     let first = project.release();
     project.deploy().expect(0);
     let (old_api, old_mcp) = (project.processes_of("api"), project.processes_of("mcp"));
