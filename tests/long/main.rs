@@ -7,3 +7,22 @@ mod handover;
 mod no_request_lost;
 mod same_bundle;
 mod strategies;
+
+use std::time::Duration;
+use tests::{Load, LoadConfig, Project, Report, pause};
+
+/// Before and after what happens, so that every connection of the load has been used.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Holds the load while something happens.
+fn under_load(project: &mut Project, happens: impl FnOnce(&mut Project)) -> Report {
+    let load = Load::start(LoadConfig::new(project.port("api")));
+    pause(SETTLE);
+    happens(project);
+    pause(SETTLE);
+    // Slow requests and uploads take a while to show that they are answered.
+    while load.elapsed() < Duration::from_secs(4) {
+        pause(SETTLE);
+    }
+    load.stop()
+}

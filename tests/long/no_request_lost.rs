@@ -1,11 +1,8 @@
 //! No request is lost: an independent load goes on through rollouts and rollbacks, and every request of it is answered
 //! whole. The same load under `recreate` must fail, else it would show nothing.
 
-use std::time::Duration;
-use tests::{Load, LoadConfig, Project, Report, Shape, pause};
-
-/// Before and after what happens, so that every connection of the load has been used.
-const SETTLE: Duration = Duration::from_secs(1);
+use super::under_load;
+use tests::{Project, Shape};
 
 fn shape() -> Shape {
     let mut shape = Shape::api_only();
@@ -22,19 +19,6 @@ fn project(shape: Shape) -> Project {
     let project = Project::alone(shape);
     project.deploy().expect(0);
     project
-}
-
-/// Holds the load while something happens.
-fn under_load(project: &mut Project, happens: impl FnOnce(&mut Project)) -> Report {
-    let load = Load::start(LoadConfig::new(project.port("api")));
-    pause(SETTLE);
-    happens(project);
-    pause(SETTLE);
-    // Slow requests and uploads take a while to show that they are answered.
-    while load.elapsed() < Duration::from_secs(4) {
-        pause(SETTLE);
-    }
-    load.stop()
 }
 
 #[test]

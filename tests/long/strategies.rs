@@ -1,11 +1,9 @@
 //! Canary and blue-green under load: nothing is lost by a switch, nor by a fault that shows before it; and a fault that
 //! shows only under traffic reaches no more requests than the canary's share.
 
-use std::time::{Duration, Instant};
-use tests::{Load, LoadConfig, Project, Report, Shape, pause};
-
-/// Before and after what happens, so that every connection of the load has been used.
-const SETTLE: Duration = Duration::from_secs(1);
+use super::under_load;
+use std::time::Instant;
+use tests::{Load, LoadConfig, Project, Shape};
 
 /// Two units, and a strategy of more than one step.
 fn shape(strategy: &'static str) -> Shape {
@@ -16,18 +14,6 @@ fn shape(strategy: &'static str) -> Shape {
     // Under load a probe waits its turn.
     shape.timing("timeout", "2s");
     shape
-}
-
-fn under_load(project: &mut Project, happens: impl FnOnce(&mut Project)) -> Report {
-    let load = Load::start(LoadConfig::new(project.port("api")));
-    pause(SETTLE);
-    happens(project);
-    pause(SETTLE);
-    // Slow requests and uploads take a while to show that they are answered.
-    while load.elapsed() < Duration::from_secs(4) {
-        pause(SETTLE);
-    }
-    load.stop()
 }
 
 #[track_caller]
