@@ -20,6 +20,9 @@ pub struct Ledger {
     pub generation: u64,
     /// What stands of each service.
     pub services: BTreeMap<Name, Standing>,
+    /// Releases whose migration was run here: service → releases, oldest first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub migrated: BTreeMap<Name, Vec<String>>,
 }
 
 /// What stands of one service.
@@ -48,6 +51,9 @@ pub struct Entry {
     pub port: u16,
     /// When it became current.
     pub at: jiff::Timestamp,
+    /// Whether its release is irreversible: nothing that stood before it is brought back across it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub irreversible: bool,
 }
 
 impl Ledger {
@@ -56,6 +62,13 @@ impl Ledger {
 
     /// The ledger of a target where nothing stands yet.
     pub fn empty(environment: Name, target: Name) -> Self {
-        Self { version: Self::FORMAT, environment, target, generation: 0, services: BTreeMap::new() }
+        Self {
+            version: Self::FORMAT,
+            environment,
+            target,
+            generation: 0,
+            services: BTreeMap::new(),
+            migrated: BTreeMap::new(),
+        }
     }
 }

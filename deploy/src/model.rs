@@ -184,6 +184,37 @@ pub struct UnitSeen {
 #[serde(transparent)]
 pub struct IntentId(pub u64);
 
+/// When a hook is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookMoment {
+    /// After every bundle was brought, before anything that runs is changed. A failure ends the rollout.
+    BeforeDeploy,
+    /// After the final gates, before what stands is recorded. A failure fails the rollout.
+    AfterDeploy,
+    /// After what stood before stands again. A failure is told, and changes nothing.
+    OnRollback,
+    /// After the evidence of a failure was collected, before anything is undone. A failure is told, and changes nothing.
+    OnFailure,
+}
+
+impl HookMoment {
+    /// Its name in configuration, events and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::BeforeDeploy => "before-deploy",
+            Self::AfterDeploy => "after-deploy",
+            Self::OnRollback => "on-rollback",
+            Self::OnFailure => "on-failure",
+        }
+    }
+
+    /// Whether a failure is only told: it must not stand in the way of the rollback.
+    pub fn is_advisory(self) -> bool {
+        matches!(self, Self::OnRollback | Self::OnFailure)
+    }
+}
+
 /// One thing to be done, as the engine asks for it. ARCHITECTURE.md says what each means on each kind of target.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -229,6 +260,23 @@ pub enum Action {
         /// Milliseconds.
         grace: Millis,
     },
+    /// Run one of the environment's hooks on the machine that runs the rollout.
+    Hook {
+        /// When it is run.
+        moment: HookMoment,
+        /// Its place among the hooks of that moment, from 0.
+        index: u16,
+    },
+    /// Run a service's migration inside the new bundle on a target: a one-shot step, recorded there by release, so that a
+    /// release that was migrated once is not migrated again.
+    Migrate {
+        /// Where.
+        target: Name,
+        /// Whose.
+        service: Name,
+        /// Which bundle brings it.
+        bundle: BundleHash,
+    },
     /// Run the environment's final gates (the smoke tests) against the deployed services.
     Verify {
         /// The service whose stable address is verified.
@@ -254,7 +302,12 @@ impl Action {
             | Self::Admit { unit, .. }
             | Self::Drain { unit, .. }
             | Self::Stop { unit, .. } => Some(unit),
-            Self::Prepare { .. } | Self::Verify { .. } | Self::Collect | Self::Commit { .. } => None,
+            Self::Prepare { .. }
+            | Self::Hook { .. }
+            | Self::Migrate { .. }
+            | Self::Verify { .. }
+            | Self::Collect
+            | Self::Commit { .. } => None,
         }
     }
 
@@ -267,6 +320,8 @@ impl Action {
             Self::Admit { .. } => "admit",
             Self::Drain { .. } => "drain",
             Self::Stop { .. } => "stop",
+            Self::Hook { .. } => "hook",
+            Self::Migrate { .. } => "migrate",
             Self::Verify { .. } => "verify",
             Self::Collect => "collect",
             Self::Commit { .. } => "commit",

@@ -4,8 +4,10 @@ use crate::{
     bundle::{Bundle, BundleHash},
     check::{Check, Look},
     ledger::Ledger,
-    model::{Action, Intent, UnitFacts, UnitId},
+    model::{Action, HookMoment, Intent, UnitFacts, UnitId},
+    plan::Hook,
     reason::ReasonCode,
+    state::Failure,
 };
 use async_trait::async_trait;
 use pipeline::name::Name;
@@ -73,7 +75,7 @@ pub trait Target: Send + Sync {
     /// Raises the generation: everything older is refused from now on.
     async fn fence(&self, generation: u64) -> Result<(), EffectError>;
 
-    /// Performs one of `Prepare`, `Start`, `Admit`, `Drain`, `Stop`, `Commit`.
+    /// Performs one of `Prepare`, `Migrate`, `Start`, `Admit`, `Drain`, `Stop`, `Commit`.
     async fn perform(&self, generation: u64, intent: &Intent) -> Result<EffectOutput, EffectError>;
 
     /// A bundle that stands or is kept there.
@@ -94,6 +96,20 @@ pub trait Prober: Send + Sync {
 
     /// Performs one of the gates that act by themselves: `Judge` (synthetic requests to one unit) or `Verify`.
     async fn gate(&self, action: &Action, unit: Option<&UnitFacts>) -> Result<GateResult, EffectError>;
+}
+
+/// Runs the environment's hooks.
+#[async_trait]
+pub trait Hooks: Send + Sync {
+    /// Runs one hook to its end, at most as long as its timeout; `cause` is why the rollout failed, if it has. It may be
+    /// run again when its outcome was not heard of. Not being able to run it, and an exit code that is not 0, are
+    /// [`EffectError::Terminal`] with [`ReasonCode::HookFailed`].
+    async fn run(
+        &self,
+        moment: HookMoment,
+        hook: &Hook,
+        cause: Option<&Failure>,
+    ) -> Result<EffectOutput, EffectError>;
 }
 
 /// What a gate that acts by itself came to: evidence, not a verdict.

@@ -75,6 +75,10 @@ reasons! {
     ErrorRate = "error-rate", "read the unit's last log lines";
     /// Too many requests are slow.
     SlowRate = "slow-rate", "look for what the unit waits on";
+    /// A hook failed, or took longer than it may.
+    HookFailed = "hook-failed", "read the hook's output; mend it, then deploy again";
+    /// A migration failed, or took longer than it may.
+    MigrationFailed = "migration-failed", "read the migration's output; see what it has already changed";
     /// The smoke tests against the deployed services failed.
     SmokeFailed = "smoke-failed", "read the smoke tests' output";
     /// There is not enough evidence to judge.
@@ -87,6 +91,8 @@ reasons! {
     NoProgress = "no-progress", "look at what the last line was waiting for";
     /// The operator ended the rollout.
     Cancelled = "cancelled", "deploy again when you are ready";
+    /// The rollout failed after the point from which there is no way back.
+    Irreversible = "irreversible", "mend what failed and deploy forward";
     /// Going back would have taken away the only healthy units.
     OnlyHealthyCopy = "only-healthy-copy", "decide by hand which release is to stand";
 }

@@ -31,6 +31,12 @@ pub struct State {
     pub failures: Vec<Failure>,
     /// Whether the operator asked to stop at the next safe point.
     pub interrupted: bool,
+    /// Whether the operator asked to pause: nothing more is begun, and what is under way comes to its end.
+    #[serde(default)]
+    pub pause_asked: bool,
+    /// The wave that the rollout is in.
+    #[serde(default)]
+    pub wave: WaveState,
     /// When something last moved.
     pub progress_at: Millis,
 }
@@ -112,6 +118,20 @@ pub struct Failure {
     pub message: String,
     /// When.
     pub at: Millis,
+}
+
+/// Where the current wave is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct WaveState {
+    /// Its place among the waves of the plan, from 0.
+    pub index: usize,
+    /// Since when it is complete and under watch.
+    pub soaking_since: Option<Millis>,
+    /// Whether it waits for a human to promote it to the next wave.
+    pub paused: bool,
+    /// Waves up to this one, from 1, were promoted.
+    pub promoted: u32,
 }
 
 /// Where one service is.
@@ -232,6 +252,8 @@ pub enum Effect {
 pub enum Command {
     /// Stop at the next safe point; the rollout can be resumed.
     Interrupt,
+    /// Pause: begin nothing more, let what is under way come to its end, and leave the rollout open.
+    Pause,
     /// Go on from a pause.
     Promote,
     /// End the rollout and bring back what stood before.
@@ -252,6 +274,8 @@ impl State {
             next_intent: 1,
             failures: Vec::new(),
             interrupted: false,
+            pause_asked: false,
+            wave: WaveState::default(),
             progress_at: now,
         }
     }

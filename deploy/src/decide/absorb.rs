@@ -81,7 +81,12 @@ impl Turn<'_> {
             Action::Admit { unit, .. } => self.move_to(unit, Step::Serving),
             Action::Drain { unit, .. } => self.move_to(unit, Step::Drained),
             Action::Stop { unit, .. } => self.move_to(unit, Step::Gone),
-            Action::Prepare { .. } | Action::Verify { .. } | Action::Collect | Action::Commit { .. } => {
+            Action::Prepare { .. }
+            | Action::Hook { .. }
+            | Action::Migrate { .. }
+            | Action::Verify { .. }
+            | Action::Collect
+            | Action::Commit { .. } => {
                 self.errand(action).done = true;
             }
         }
@@ -150,6 +155,21 @@ impl Turn<'_> {
         match action {
             // Evidence that cannot be collected must not stand in the way of the rollback.
             Action::Collect => self.errand(action).done = true,
+            Action::Hook { moment, .. } if moment.is_advisory() => {
+                self.errand(action).done = true;
+                self.note(Reason::HookIgnored { moment: *moment, message: message.to_owned() });
+            }
+            Action::Hook { .. } => {
+                let failure = self.failure(reason, None, message);
+                self.pause_errand(action);
+                self.rollout_failed(failure, false);
+            }
+            Action::Migrate { service, .. } => {
+                let mut failure = self.failure(reason, None, message);
+                failure.service = Some(service.clone());
+                self.pause_errand(action);
+                self.rollout_failed(failure, false);
+            }
             Action::Start { unit } | Action::Admit { unit, .. } => {
                 self.unit_failed(unit, reason, message.to_owned());
             }
@@ -285,6 +305,7 @@ impl Turn<'_> {
         match (command, &self.state.phase) {
             (_, Phase::Finished(_) | Phase::Settling { .. }) => {}
             (Command::Interrupt, _) => self.state.interrupted = true,
+            (Command::Pause, _) => self.state.pause_asked = true,
             (Command::Promote, _) => self.promote(),
             (Command::Cancel, Phase::Back { .. }) => {}
             (Command::Cancel, Phase::Collecting { cause, .. }) => {

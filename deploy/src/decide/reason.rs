@@ -70,6 +70,38 @@ pub enum Reason {
         /// Of so many.
         batches: usize,
     },
+    /// A wave began.
+    WaveBegan {
+        /// What it is called.
+        name: Name,
+        /// Its number, from 1.
+        wave: usize,
+        /// Of so many.
+        waves: usize,
+    },
+    /// All units of a wave take traffic, and are under watch.
+    SoakBegan {
+        /// The wave.
+        name: Name,
+        /// For so many milliseconds.
+        soak: Millis,
+    },
+    /// A wave is complete, and the next one waits to be promoted.
+    WavePaused {
+        /// What it is called.
+        name: Name,
+        /// Its number, from 1.
+        wave: usize,
+        /// Of so many.
+        waves: usize,
+    },
+    /// A hook that stands in nobody's way failed.
+    HookIgnored {
+        /// When it was run.
+        moment: crate::model::HookMoment,
+        /// What failed.
+        message: String,
+    },
     /// All units of a batch take traffic, and are under watch.
     BakeBegan {
         /// Of which service.
@@ -130,6 +162,10 @@ impl Reason {
             | Self::BakeBegan { service, .. }
             | Self::ServiceDone { service } => Subject::Service(service.clone()),
             Self::PhaseBegan { .. }
+            | Self::WaveBegan { .. }
+            | Self::SoakBegan { .. }
+            | Self::WavePaused { .. }
+            | Self::HookIgnored { .. }
             | Self::Tolerated { .. }
             | Self::Retried { .. }
             | Self::Commanded { .. }
@@ -148,10 +184,17 @@ impl Reason {
             Self::Retried { message, after, .. } => format!("{message}; again in {}", seconds(*after)),
             Self::BatchBegan { batch, batches, .. } => format!("batch {batch} of {batches}"),
             Self::Paused { batch, batches, .. } => format!("paused after batch {batch} of {batches}"),
+            Self::WaveBegan { name, wave, waves } => format!("wave {wave} of {waves}: {name}"),
+            Self::SoakBegan { name, soak } => format!("wave {name} soaking for {}", seconds(*soak)),
+            Self::WavePaused { name, wave, waves } => format!("paused after wave {wave} of {waves}: {name}"),
+            Self::HookIgnored { moment, message } => {
+                format!("hook {} failed, which changes nothing: {message}", moment.word())
+            }
             Self::BakeBegan { bake, .. } => format!("baking for {}", seconds(*bake)),
             Self::ServiceDone { .. } => "done".to_owned(),
             Self::Commanded { command } => match command {
                 crate::state::Command::Interrupt => "stopping at the next safe point".to_owned(),
+                crate::state::Command::Pause => "pausing".to_owned(),
                 crate::state::Command::Promote => "promoted".to_owned(),
                 crate::state::Command::Cancel => "cancelled".to_owned(),
                 crate::state::Command::Hold => "held by the operator".to_owned(),

@@ -1,6 +1,6 @@
 //! Making a plan: what is wanted is held against what stands, and the difference is frozen. Pure.
 
-use super::{Change, Override, Plan, PlanKind, Policy, Precondition, ServicePlan, Side};
+use super::{Change, Migration, Override, Plan, PlanKind, Policy, Precondition, ServicePlan, Side, Wave};
 use crate::{
     bundle::{Bundle, BundleHash, BundleSource},
     check::{Check, SyntheticGate},
@@ -41,6 +41,10 @@ pub struct Request {
     pub known: BTreeMap<BundleHash, Bundle>,
     /// What applies to the whole rollout.
     pub policy: Policy,
+    /// Groups of targets, one after the other.
+    pub waves: Vec<Wave>,
+    /// Whether there is no way back from it.
+    pub irreversible: bool,
     /// Configuration values that do not come from the files.
     pub overrides: Vec<Override>,
     /// Services that are left as they are, whatever is wanted (`--only` names the others).
@@ -68,6 +72,8 @@ pub struct Wanted {
     pub depends_on: Vec<Name>,
     /// How its units are replaced.
     pub strategy: Strategy,
+    /// What is run once before its units are replaced, if it was not run for this release yet.
+    pub migration: Option<Migration>,
     /// Synthetic requests to each new unit before it gets traffic.
     pub synthetic: Option<SyntheticGate>,
     /// Milliseconds under watch after each batch.
@@ -129,6 +135,8 @@ pub fn build(request: Request) -> Plan {
         overrides: request.overrides,
         risks: Vec::new(),
         services,
+        waves: request.waves,
+        irreversible: request.irreversible,
         unchanged,
         policy: request.policy,
         preconditions,
@@ -231,6 +239,7 @@ fn plan_service(request: &Request, name: &Name, wanted: &Wanted) -> Option<Servi
         targets: request.standing.keys().cloned().collect(),
         strategy: wanted.strategy.clone(),
         changes: Vec::new(),
+        migration: wanted.migration.clone(),
         synthetic: wanted.synthetic.clone(),
         bake: wanted.bake,
         drain: wanted.drain,

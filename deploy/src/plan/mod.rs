@@ -7,7 +7,7 @@ pub use build::{Request, Wanted, build, changed_since, preconditions};
 use crate::{
     bundle::{Bundle, BundleHash, BundleSource},
     check::{Check, SmokeGate, SyntheticGate},
-    model::{Millis, UnitId},
+    model::{HookMoment, Millis, UnitId},
     strategy::Strategy,
 };
 use pipeline::name::Name;
@@ -46,6 +46,13 @@ pub struct Plan {
     pub risks: Vec<Risk>,
     /// What changes, in the order of `depends-on`.
     pub services: Vec<ServicePlan>,
+    /// Groups of targets, one after the other; none: all targets are one wave. Each target is in one of them.
+    #[serde(default)]
+    pub waves: Vec<Wave>,
+    /// Whether what stood before cannot be brought back once something that runs was changed, or a migration was begun:
+    /// a failure after that holds.
+    #[serde(default)]
+    pub irreversible: bool,
     /// Services that already stand as they should.
     pub unchanged: Vec<Name>,
     /// What applies to the whole rollout.
@@ -119,8 +126,49 @@ pub struct Policy {
     /// Batches, from 1, after which the rollout is paused until it is promoted.
     #[serde(default)]
     pub pause_after: BTreeSet<u32>,
+    /// What is run on the machine that runs the rollout, one after the other at each moment.
+    #[serde(default)]
+    pub hooks: BTreeMap<HookMoment, Vec<Hook>>,
     /// Bundles kept on each target besides the current one.
     pub keep: usize,
+}
+
+/// A group of targets that a rollout reaches together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Wave {
+    /// What it is called: a region, `canary`, `rest`.
+    pub name: Name,
+    /// Its targets.
+    pub targets: Vec<Name>,
+    /// Milliseconds under watch after its last batch, before the next wave begins or the rollout ends.
+    pub soak: Millis,
+    /// Unit failures that are tolerated on its targets, besides the limit of the whole rollout; `None`: no limit of its own.
+    pub failure_limit: Option<u32>,
+    /// Whether the rollout is paused after it, until it is promoted. Not after the last.
+    pub pause: bool,
+}
+
+/// A command that is run at a certain moment of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Hook {
+    /// Program and arguments; no shell.
+    pub command: Vec<String>,
+    /// Variables of the command, besides those that tell of the rollout.
+    pub env: BTreeMap<String, String>,
+    /// The longest that it may take, in milliseconds.
+    pub timeout: Millis,
+}
+
+/// A one-shot step of a service: run inside the new bundle, once per release, before any of its units is started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Migration {
+    /// The arguments that the service's own executable gets, instead of those of a unit.
+    pub args: Vec<String>,
+    /// The longest that it may take, in milliseconds.
+    pub timeout: Millis,
 }
 
 /// What happens when a rollout fails.
@@ -165,6 +213,9 @@ pub struct ServicePlan {
     pub to: Option<Side>,
     /// What is different, for people.
     pub changes: Vec<Change>,
+    /// What is run once before its units are replaced; `None`: nothing, or it was run for this release already.
+    #[serde(default)]
+    pub migration: Option<Migration>,
     /// Synthetic requests to each new unit before it gets traffic.
     pub synthetic: Option<SyntheticGate>,
     /// Milliseconds under watch after each batch.

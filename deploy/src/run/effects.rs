@@ -4,9 +4,11 @@ use super::Rollout;
 use crate::{
     dossier::Dossier,
     event::{ActionResult, Event},
-    model::{Action, Intent, IntentId, Millis, UnitFacts, UnitId},
+    model::{Action, HookMoment, Intent, IntentId, Millis, UnitFacts, UnitId},
+    plan::Plan,
     port::{EffectError, EffectOutput, GateResult},
-    state::Effect,
+    reason::ReasonCode,
+    state::{Effect, Failure},
 };
 use pipeline::crossing;
 use std::{collections::BTreeMap, future::Future, time::Duration};
@@ -42,6 +44,7 @@ impl Effects {
         rollout: &Rollout,
         intent: &Intent,
         facts: &BTreeMap<UnitId, UnitFacts>,
+        cause: Option<Failure>,
         collect: impl FnOnce() -> F,
     ) where
         F: Future<Output = Dossier> + Send + 'static,
@@ -49,8 +52,8 @@ impl Effects {
         (rollout.events)(Event::ActionBegan { intent: intent.clone() });
         let began = rollout.clock.now();
         let clock = rollout.clock.clone();
-        let work = perform(rollout, intent, facts, collect);
-        let (intent, limit) = (intent.clone(), deadline(&intent.action));
+        let work = perform(rollout, intent, facts, cause, collect);
+        let (intent, limit) = (intent.clone(), deadline(&rollout.plan, &intent.action));
         self.tasks.spawn(async move {
             crossing!("effect.{}.before", intent.action.verb());
             let result = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
@@ -117,6 +120,7 @@ fn perform<F>(
     rollout: &Rollout,
     intent: &Intent,
     facts: &BTreeMap<UnitId, UnitFacts>,
+    cause: Option<Failure>,
     collect: impl FnOnce() -> F,
 ) -> futures::future::BoxFuture<'static, Result<Output, EffectError>>
 where
@@ -133,7 +137,10 @@ where
             let unit = action.unit().and_then(|unit| facts.get(unit)).cloned();
             return Box::pin(async move { prober.gate(&action, unit.as_ref()).await.map(Output::Gate) });
         }
-        Action::Prepare { target, .. } | Action::Commit { target, .. } => target,
+        Action::Hook { moment, index } => return run_hook(rollout, *moment, *index, cause),
+        Action::Prepare { target, .. } | Action::Migrate { target, .. } | Action::Commit { target, .. } => {
+            target
+        }
         Action::Start { unit }
         | Action::Admit { unit, .. }
         | Action::Drain { unit, .. }
@@ -141,18 +148,43 @@ where
     };
     let Some(target) = rollout.targets.get(target).cloned() else {
         let message = format!("there is no target `{target}`");
-        let reason = crate::reason::ReasonCode::ActionFailed;
+        let reason = ReasonCode::ActionFailed;
         return Box::pin(async move { Err(EffectError::Terminal { reason, message }) });
     };
     let (generation, intent) = (rollout.generation, intent.clone());
     Box::pin(async move { target.perform(generation, &intent).await.map(Output::Done) })
 }
 
+fn run_hook(
+    rollout: &Rollout,
+    moment: HookMoment,
+    index: u16,
+    cause: Option<Failure>,
+) -> futures::future::BoxFuture<'static, Result<Output, EffectError>> {
+    let (hooks, plan) = (rollout.hooks.clone(), rollout.plan.clone());
+    Box::pin(async move {
+        let hook = plan.policy.hooks.get(&moment).and_then(|hooks| hooks.get(usize::from(index)));
+        let Some(hook) = hook else {
+            let message = format!("the plan has no hook {} {index}", moment.word());
+            return Err(EffectError::Terminal { reason: ReasonCode::HookFailed, message });
+        };
+        hooks.run(moment, hook, cause.as_ref()).await.map(Output::Done)
+    })
+}
+
 /// How long an effect may take before its outcome counts as unknown: its own deadline and a margin for the way there
 /// and back, so that the target's answer comes first.
-fn deadline(action: &Action) -> Duration {
+fn deadline(plan: &Plan, action: &Action) -> Duration {
     const MARGIN: Duration = Duration::from_secs(10);
     match action {
+        Action::Hook { moment, index } => {
+            let hook = plan.policy.hooks.get(moment).and_then(|hooks| hooks.get(usize::from(*index)));
+            Duration::from_millis(hook.map_or(0, |hook| hook.timeout)) + MARGIN
+        }
+        Action::Migrate { service, .. } => {
+            let migration = plan.service(service).and_then(|service| service.migration.as_ref());
+            Duration::from_millis(migration.map_or(0, |migration| migration.timeout)) + MARGIN
+        }
         // Bringing an artifact over a slow line.
         Action::Prepare { .. } => Duration::from_secs(600),
         Action::Start { .. } | Action::Commit { .. } => Duration::from_secs(30),

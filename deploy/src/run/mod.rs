@@ -12,7 +12,7 @@ use crate::{
     event::Event,
     model::{Millis, UnitFacts, UnitId},
     plan::Plan,
-    port::{Clock, EffectError, Prober, RolloutRecord, SwapError, Target},
+    port::{Clock, EffectError, Hooks, Prober, RolloutRecord, SwapError, Target},
     state::{Command, Observation, Outcome, State},
 };
 use effects::Effects;
@@ -50,6 +50,8 @@ pub struct Rollout {
     pub targets: BTreeMap<Name, Arc<dyn Target>>,
     /// Who asks units.
     pub prober: Arc<dyn Prober>,
+    /// Who runs the environment's hooks.
+    pub hooks: Arc<dyn Hooks>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Where the state is written down.
@@ -123,7 +125,8 @@ impl Rollout {
             for intent in &decision.intents {
                 let excerpt = effects.gate_excerpt.clone();
                 let collect = || self.collect(&decision.next, &facts, &evidence, excerpt);
-                effects.begin(self, intent, &facts, collect);
+                let cause = decision.next.failures.last().cloned();
+                effects.begin(self, intent, &facts, cause, collect);
             }
             let Decision { next, leave, .. } = decision;
             state = next;

@@ -156,6 +156,7 @@ impl Session {
         let scribe = self.scribe(&plan, &held)?;
         let rollout = Rollout {
             prober: Arc::new(self.prober(&plan, clock.clone())),
+            hooks: Arc::new(crate::adapter::hook::CommandHooks),
             plan: plan.clone(),
             generation: held.generation,
             targets,

@@ -99,6 +99,8 @@ impl Session {
             standing,
             known: BTreeMap::new(),
             policy: self.policy(),
+            waves: Vec::new(),
+            irreversible: false,
             overrides: overrides.collect(),
             left_out: BTreeSet::new(),
         }

@@ -42,6 +42,7 @@ impl Session {
             port: service.port,
             depends_on: service.depends_on.clone(),
             strategy: self.strategy(),
+            migration: None,
             synthetic: self.synthetic(name),
             bake: environment.timings.bake,
             drain: environment.timings.drain,
@@ -67,6 +68,7 @@ impl Session {
             synthetic: environment.gates.synthetic.as_ref().map(|gate| limits(&gate.thresholds)),
             traffic: environment.gates.traffic.as_ref().map(limits),
             pause_after: environment.strategy.pause_after.iter().copied().map(u32::from).collect(),
+            hooks: BTreeMap::new(),
             keep: usize::from(environment.keep_releases),
         }
     }

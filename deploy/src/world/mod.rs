@@ -330,7 +330,9 @@ impl World {
     fn reach(&mut self, pending: &Pending) -> Result<Effect, EffectError> {
         let action = &pending.intent.action;
         let target = match action {
-            Action::Prepare { target, .. } | Action::Commit { target, .. } => Some(target),
+            Action::Prepare { target, .. }
+            | Action::Migrate { target, .. }
+            | Action::Commit { target, .. } => Some(target),
             _ => action.unit().map(|unit| &unit.target),
         };
         if target.is_some_and(|target| self.unreachable().contains(target)) {
@@ -363,7 +365,7 @@ impl World {
                 let errors = u64::from(!self.verify_passes);
                 return Ok(Effect::Gate(GateResult { samples: 9, errors, slow: 0, excerpt: Vec::new() }));
             }
-            Action::Collect => {}
+            Action::Hook { .. } | Action::Migrate { .. } | Action::Collect => {}
             Action::Commit { target, services } => {
                 self.ledgers.entry(target.clone()).or_default().extend(services.clone());
             }

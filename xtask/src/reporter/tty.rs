@@ -177,6 +177,9 @@ impl Tty {
             Reason::PhaseBegan { .. }
             | Reason::BatchBegan { .. }
             | Reason::Paused { .. }
+            | Reason::WaveBegan { .. }
+            | Reason::SoakBegan { .. }
+            | Reason::WavePaused { .. }
             | Reason::BakeBegan { .. } => {
                 self.step(&subject, &reason.text());
             }
@@ -184,6 +187,7 @@ impl Tty {
             | Reason::Failed(_)
             | Reason::Tolerated { .. }
             | Reason::Retried { .. }
+            | Reason::HookIgnored { .. }
             | Reason::Commanded { .. }
             | Reason::TakenUp => {}
         }

@@ -164,9 +164,14 @@ fn decided(reason: &Reason) -> Line {
         Reason::PhaseBegan { .. } => (Weight::Step, Tone::Plain),
         Reason::Healthy { .. } => (Weight::Step, Tone::Good),
         Reason::Failed(_) => (Weight::Alarm, Tone::Bad),
-        Reason::Tolerated { .. } | Reason::Retried { .. } => (Weight::Landmark, Tone::Warn),
-        Reason::BatchBegan { .. } | Reason::BakeBegan { .. } => (Weight::Step, Tone::Plain),
-        Reason::Paused { .. } => (Weight::Landmark, Tone::Warn),
+        Reason::Tolerated { .. } | Reason::Retried { .. } | Reason::HookIgnored { .. } => {
+            (Weight::Landmark, Tone::Warn)
+        }
+        Reason::BatchBegan { .. } | Reason::BakeBegan { .. } | Reason::SoakBegan { .. } => {
+            (Weight::Step, Tone::Plain)
+        }
+        Reason::WaveBegan { .. } => (Weight::Landmark, Tone::Plain),
+        Reason::Paused { .. } | Reason::WavePaused { .. } => (Weight::Landmark, Tone::Warn),
         Reason::ServiceDone { .. } => (Weight::Landmark, Tone::Good),
         Reason::Commanded { .. } | Reason::TakenUp => (Weight::Landmark, Tone::Warn),
     };
@@ -221,7 +226,10 @@ fn ended(intent: &Intent, took: &str, result: &ActionResult) -> Line {
 /// What an action acts on.
 fn object(intent: &Intent) -> String {
     match &intent.action {
-        Action::Prepare { service, .. } | Action::Verify { service } => service.to_string(),
+        Action::Prepare { service, .. } | Action::Migrate { service, .. } | Action::Verify { service } => {
+            service.to_string()
+        }
+        Action::Hook { moment, .. } => moment.word().to_owned(),
         Action::Commit { target, .. } => target.to_string(),
         Action::Collect => "dossier".to_owned(),
         action => action.unit().map_or_else(|| "rollout".to_owned(), |unit| unit.label()),

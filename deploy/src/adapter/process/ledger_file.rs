@@ -97,6 +97,7 @@ fn standing(before: Option<Standing>, entry: &CommitEntry, keep: usize, now: jif
         check: entry.check.clone(),
         port: entry.port,
         at: now,
+        irreversible: false,
     };
     let Some(Standing { current: last, previous }) = before else {
         return Standing { current, previous: Vec::new() };

@@ -206,7 +206,11 @@ impl Target for ProcessTarget {
             Action::Commit { services, .. } => {
                 Op::Commit { services: self.commit(services)?, keep: self.plan.keep }
             }
-            Action::Judge { .. } | Action::Verify { .. } | Action::Collect => {
+            Action::Migrate { .. } => {
+                let message = "this target does not run migrations yet".to_owned();
+                return Err(EffectError::Terminal { reason: ReasonCode::MigrationFailed, message });
+            }
+            Action::Hook { .. } | Action::Judge { .. } | Action::Verify { .. } | Action::Collect => {
                 let message = format!("a target does not {}: that is done elsewhere", intent.action.verb());
                 return Err(EffectError::Terminal { reason: ReasonCode::ActionFailed, message });
             }

@@ -46,6 +46,8 @@ fn plan_anew(plan: &Plan, world: &mut World) -> Plan {
         standing,
         known: known.into(),
         policy: plan.policy.clone(),
+        waves: plan.waves.clone(),
+        irreversible: false,
         overrides: Vec::new(),
         left_out: BTreeSet::new(),
     })
@@ -53,7 +55,15 @@ fn plan_anew(plan: &Plan, world: &mut World) -> Plan {
 
 fn standing(side: &Side) -> Standing {
     let Side { bundle, release, replicas, check, port, .. } = side.clone();
-    let current = Entry { bundle, release, replicas, check, port, at: jiff::Timestamp::UNIX_EPOCH };
+    let current = Entry {
+        bundle,
+        release,
+        replicas,
+        check,
+        port,
+        at: jiff::Timestamp::UNIX_EPOCH,
+        irreversible: false,
+    };
     Standing { current, previous: Vec::new() }
 }
 
@@ -69,6 +79,7 @@ fn wanted(service: &crate::plan::ServicePlan) -> Wanted {
         port: 8000,
         depends_on: service.depends_on.clone(),
         strategy: service.strategy.clone(),
+        migration: None,
         synthetic: service.synthetic.clone(),
         bake: service.bake,
         drain: service.drain,

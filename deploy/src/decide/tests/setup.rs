@@ -111,6 +111,7 @@ pub(crate) fn plan_of(shape: &Shape) -> Plan {
         from: shape.from.map(|(word, replicas)| side(word, replicas)),
         to: Some(side("new", shape.replicas)),
         changes: Vec::new(),
+        migration: None,
         synthetic: shape.synthetic.then(|| SyntheticGate {
             paths: vec!["/".to_owned()],
             requests: 100,
@@ -145,6 +146,8 @@ pub(crate) fn plan_of(shape: &Shape) -> Plan {
         overrides: Vec::new(),
         risks: Vec::new(),
         services,
+        waves: Vec::new(),
+        irreversible: false,
         unchanged: Vec::new(),
         policy: Policy {
             failure_limit: shape.failure_limit,
@@ -158,6 +161,7 @@ pub(crate) fn plan_of(shape: &Shape) -> Plan {
             synthetic: shape.synthetic.then(|| limits.clone()),
             traffic: shape.traffic.then_some(limits),
             pause_after: std::collections::BTreeSet::new(),
+            hooks: BTreeMap::new(),
             keep: 10,
         },
         preconditions: Vec::new(),

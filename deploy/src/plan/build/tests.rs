@@ -53,6 +53,7 @@ fn wanted(bundle: Bundle) -> Wanted {
         port: 8000,
         depends_on: Vec::new(),
         strategy: Strategy::Recreate,
+        migration: None,
         synthetic: None,
         bake: 0,
         drain: 0,
@@ -72,6 +73,7 @@ fn standing(bundles: &[Bundle]) -> BTreeMap<Name, TargetSeen> {
             check: check(),
             port: 8000,
             at: jiff::Timestamp::UNIX_EPOCH,
+            irreversible: false,
         };
         ledger.services.insert(bundle.service.clone(), Standing { current, previous: Vec::new() });
         units.extend((0..2).map(|slot| UnitFacts {
@@ -116,8 +118,11 @@ fn request(wanted: Vec<Wanted>, stands: &[Bundle]) -> Request {
             synthetic: None,
             traffic: None,
             pause_after: std::collections::BTreeSet::new(),
+            hooks: BTreeMap::new(),
             keep: 10,
         },
+        waves: Vec::new(),
+        irreversible: false,
         overrides: Vec::new(),
         left_out: BTreeSet::new(),
     }
