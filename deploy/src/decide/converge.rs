@@ -46,7 +46,7 @@ impl Turn<'_> {
         let fleet = self.fleet(service, goal);
         let allowed_now = allowed(self, &fleet);
         self.admit_ready(&fleet, allowed_now);
-        self.take_away_broken(&fleet, allowed_now, way);
+        self.take_away_broken(service, &fleet, allowed_now, way);
         if way != Way::Kept {
             self.take_away_others(service, fleet, allowed_now);
         }
@@ -147,7 +147,7 @@ impl Turn<'_> {
 
     /// Broken units go, to be started again if they are wanted: out of traffic first, unless they have ended anyway.
     /// One that still answers stays while nothing else does.
-    fn take_away_broken(&mut self, fleet: &Fleet, allowed: Allowed, way: Way) {
+    fn take_away_broken(&mut self, service: &ServicePlan, fleet: &Fleet, allowed: Allowed, way: Way) {
         let back = way == Way::Back;
         let kept = way == Way::Kept;
         let others = if kept { &[][..] } else { &fleet.others };
@@ -156,6 +156,11 @@ impl Turn<'_> {
                 _ if self.is_out_of_hand(unit) => continue,
                 // What would not be started again keeps its process, and so its evidence.
                 _ if kept && !self.may_be_restored(unit) => continue,
+                // It could not be taken away, because nothing else answered, and has come round meanwhile.
+                Step::Broken(reason) if self.has_come_round(service, fleet, unit, reason) => {
+                    self.move_to(unit, Step::Serving);
+                    continue;
+                }
                 Step::Broken(_) => {}
                 // What was being taken away when the rollout turned round is wanted again: it still runs, so it need
                 // only be healthy to get its traffic back.
@@ -166,6 +171,11 @@ impl Turn<'_> {
                 Step::Draining if back && self.is_goal(unit) && !self.has_exited(unit) => {
                     let in_traffic = self.facts(unit).is_some_and(|facts| facts.weight > 0);
                     self.move_to(unit, if in_traffic { Step::Serving } else { Step::Waiting });
+                    continue;
+                }
+                // It answers again, before it was taken away.
+                Step::Draining if kept && self.is_available(service, unit) => {
+                    self.move_to(unit, Step::Serving);
                     continue;
                 }
                 Step::Drained if allowed.stops || fleet.goal.contains(unit) || self.has_exited(unit) => {
@@ -181,6 +191,19 @@ impl Turn<'_> {
                 self.move_to(unit, Step::Draining);
             }
         }
+    }
+
+    /// Whether a unit of the goal that failed for its answers answers well again, and never left the traffic.
+    fn has_come_round(
+        &self,
+        service: &ServicePlan,
+        fleet: &Fleet,
+        unit: &UnitId,
+        reason: ReasonCode,
+    ) -> bool {
+        let by_answers =
+            matches!(reason, ReasonCode::BecameUnhealthy | ReasonCode::Unresponsive | ReasonCode::Flapping);
+        by_answers && fleet.goal.contains(unit) && self.is_available(service, unit)
     }
 
     /// Units that are not of the goal go as the strategy and the bounds allow.
@@ -219,9 +242,10 @@ impl Turn<'_> {
         self.pauses() && leaves_first && !all_or_none
     }
 
-    /// Whether the operator wants nothing more to be begun.
+    /// Whether nothing more is to be begun for now: the operator wants it so, or a wave before this one has lost a unit,
+    /// which is replaced first.
     fn pauses(&self) -> bool {
-        self.state.phase == Phase::Forward && self.state.pause != Pause::None
+        self.state.phase == Phase::Forward && (self.state.pause != Pause::None || !self.holds_before_wave())
     }
 
     /// Units that do not answer go first, then those whose place has been taken, then the rest, each by slot.
@@ -269,8 +293,9 @@ impl Turn<'_> {
         let complete = serving >= allowed.begun.min(desired) && serving == counts.serving && weighted;
         let batches = service.strategy.batches(desired, counts.replaced);
         let last = back || counts.batch + 1 >= batches;
+        let pauses = way == Way::Forward && self.pauses();
         let Some(state) = self.state.services.get_mut(&service.service) else { return };
-        if state.done || (way == Way::Forward && self.state.pause != Pause::None) {
+        if state.done || pauses {
             return;
         }
         let waits_for_room = desired > 0 && allowed.begun == 0;

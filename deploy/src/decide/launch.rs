@@ -8,6 +8,7 @@ use crate::{
     strategy::Allowed,
     verdict::{self, Verdict, seconds},
 };
+use std::borrow::Cow;
 
 /// The weight of a unit that takes its full share. A hundred, so that a share can be given in per cent.
 const FULL_WEIGHT: u16 = 100;
@@ -121,9 +122,14 @@ impl Turn<'_> {
         let Some(service) = self.service(&unit.service) else { return false };
         let failed = || self.state.failures.iter().any(|failure| failure.unit.as_ref() == Some(unit));
         let goal = if self.is_back() { &service.from } else { &service.to };
+        // On the way back the bounds are those of the whole service.
+        let scoped = match self.state.phase {
+            Phase::Forward => self.plan.in_wave(service, self.plan.wave_of(&unit.target)),
+            _ => Cow::Borrowed(service),
+        };
         (self.is_known(unit) && !self.is_available(service, unit))
             || failed()
-            || self.fleet(service, goal.as_ref()).keeps(self.bound(service))
+            || self.fleet(&scoped, goal.as_ref()).keeps(self.bound(&scoped))
     }
 
     /// What is waited for, for people.

@@ -54,6 +54,17 @@ impl Turn<'_> {
         self.is_done(&service.service) && reached.all(|unit| self.step_of(unit) == Step::Serving)
     }
 
+    /// Whether every wave before the current one still is as it is to be.
+    pub(super) fn holds_before_wave(&self) -> bool {
+        let current = self.state.wave.index;
+        current == 0
+            || self.plan.services.iter().all(|service| {
+                let goal = service.units_of(service.to.as_ref());
+                let mut before = goal.iter().filter(|unit| self.plan.wave_of(&unit.target) < current);
+                before.all(|unit| self.step_of(unit) == Step::Serving)
+            })
+    }
+
     /// A wave whose units all serve is under watch for its soak, and then makes room for the next.
     fn close_wave(&mut self) {
         let index = self.state.wave.index;

@@ -94,8 +94,8 @@ impl Judge<'_> {
     /// Law 3: what was kept because nothing else is healthy serves.
     fn something_serves(&mut self) {
         for service in self.plan.services.iter().filter(|service| service.from.is_some()) {
-            let mine = self.now.units.iter().filter(|(unit, _)| unit.service == service.service);
-            let unreachable = !self.now.unreachable.is_empty();
+            let mine = self.finished.units.iter().filter(|(unit, _)| unit.service == service.service);
+            let unreachable = !self.finished.unreachable.is_empty();
             if !unreachable && !mine.into_iter().any(|(_, now)| stands(now) && now.weight > 0) {
                 self.broken(
                     Law::NeverTwice,

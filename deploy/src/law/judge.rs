@@ -1,6 +1,6 @@
 //! The judge: remembers what it was shown and told, and says what was broken.
 
-use super::{Breach, Happened, Law, Looked, Moment, UnitNow};
+use super::{Breach, Happened, Law, Looked, Moment, UnitNow, watch::Watch, wave::Waves};
 use crate::{
     check::Check,
     model::{Action, Millis, UnitId},
@@ -8,6 +8,7 @@ use crate::{
     reason::ReasonCode,
     state::{Command, Outcome},
 };
+use pipeline::name::Name;
 use std::collections::BTreeSet;
 
 /// Intervals after which an answer says nothing of now any more: one may be lost, two in a row are a gap.
@@ -21,19 +22,27 @@ pub struct Judge<'a> {
     pub(super) began: Option<Millis>,
     pub(super) now: Moment,
     pub(super) settled: Option<(Moment, bool)>,
-    generation: u64,
-    fenced: BTreeSet<u64>,
+    /// The moment at which it ended.
+    pub(super) finished: Moment,
+    pub(super) generation: u64,
+    pub(super) fenced: BTreeSet<u64>,
     /// Units that are being taken out of traffic, so that nobody may count on them.
-    leaving: BTreeSet<UnitId>,
+    pub(super) leaving: BTreeSet<UnitId>,
     /// Units that failed since they were last started.
-    failed: BTreeSet<UnitId>,
-    failures: u32,
-    deaths: u32,
-    turned: bool,
-    cancelled: bool,
-    back: Option<ReasonCode>,
-    collected: bool,
+    pub(super) failed: BTreeSet<UnitId>,
+    pub(super) failures: u32,
+    pub(super) deaths: u32,
+    pub(super) turned: bool,
+    pub(super) cancelled: bool,
+    pub(super) back: Option<ReasonCode>,
+    pub(super) collected: bool,
     pub(super) touched: bool,
+    /// Whether anything was begun on a unit, on either way.
+    pub(super) acted: bool,
+    /// Services whose migration was run to its end.
+    pub(super) migrated: BTreeSet<Name>,
+    pub(super) waves: Waves,
+    pub(super) watch: Watch,
     pub(super) outcome: Option<Outcome>,
     pub(super) breaches: Vec<Breach>,
 }
@@ -47,6 +56,7 @@ impl<'a> Judge<'a> {
             began: None,
             now: Moment::default(),
             settled: None,
+            finished: Moment::default(),
             generation: 0,
             fenced: BTreeSet::new(),
             leaving: BTreeSet::new(),
@@ -58,6 +68,10 @@ impl<'a> Judge<'a> {
             back: None,
             collected: false,
             touched: false,
+            acted: false,
+            migrated: BTreeSet::new(),
+            waves: Waves::default(),
+            watch: Watch::default(),
             outcome: None,
             breaches: Vec::new(),
         }
@@ -67,6 +81,8 @@ impl<'a> Judge<'a> {
     pub fn see(&mut self, moment: Moment) {
         self.began.get_or_insert(moment.at);
         self.count_deaths(&moment);
+        self.watch(&moment);
+        self.waves.see(self.plan, &moment);
         self.now = moment;
         for service in &self.plan.services {
             let units = self.now.units.iter().filter(|(unit, _)| unit.service == service.service);
@@ -84,6 +100,7 @@ impl<'a> Judge<'a> {
             Happened::TookOver { generation } => {
                 self.generation = self.generation.max(generation);
                 self.leaving.clear();
+                self.watch.takes_over();
             }
             Happened::Began { generation, action } => self.action_began(generation, &action),
             Happened::TookHold { generation, action } => {
@@ -91,6 +108,9 @@ impl<'a> Judge<'a> {
                     let newest = self.generation;
                     let text = format!("{} took hold for generation {generation} of {newest}", action.verb());
                     self.broken(Law::Stale, "rollout", text);
+                }
+                if let Action::Migrate { service, .. } = action {
+                    self.migrated.insert(service);
                 }
             }
             Happened::Ended { action } => {
@@ -101,7 +121,12 @@ impl<'a> Judge<'a> {
             Happened::Fenced { generation } => {
                 self.fenced.insert(generation);
             }
-            Happened::Commanded(command) => self.cancelled |= command == Command::Cancel,
+            Happened::Commanded(command) => {
+                self.cancelled |= command == Command::Cancel && !(self.plan.irreversible && self.touched);
+                if command == Command::Promote {
+                    self.waves.promote();
+                }
+            }
             Happened::Failed { unit, reason } => self.failure(unit, reason),
             Happened::Turned { reason, unit } => self.turn(reason, unit.as_ref()),
             Happened::WentForward => {
@@ -112,7 +137,10 @@ impl<'a> Judge<'a> {
             Happened::WentBack { reason } => self.went_back(reason),
             Happened::Settled { back } => self.settle(back),
             Happened::Reopened => self.reopen(),
-            Happened::Finished(outcome) => self.outcome = Some(outcome),
+            Happened::Finished(outcome) => {
+                self.outcome = Some(outcome);
+                self.finished = self.now.clone();
+            }
         }
     }
 
@@ -121,107 +149,13 @@ impl<'a> Judge<'a> {
         self.broken(Law::Sense, "rollout", what);
     }
 
-    fn action_began(&mut self, generation: u64, action: &Action) {
-        if self.fenced.contains(&generation) {
-            let text = format!("generation {generation} was refused, and began to {}", action.verb());
-            self.broken(Law::Stale, "rollout", text);
-        }
-        if generation < self.generation {
-            return; // What it begins is for the target to refuse.
-        }
-        self.collected |= *action == Action::Collect;
-        let Some(unit) = action.unit() else { return };
-        if self.back.is_none() && !matches!(action, Action::Judge { .. }) {
-            self.touched = true;
-        }
-        if self.back.is_some_and(|reason| reason != ReasonCode::Cancelled) && !self.collected {
-            self.broken(
-                Law::EvidenceFirst,
-                unit.label(),
-                format!("{} before there is a dossier", action.verb()),
-            );
-        }
-        match action {
-            Action::Start { unit } => self.start_began(unit),
-            Action::Admit { unit, .. } => self.admit_began(unit),
-            Action::Drain { unit, .. } | Action::Stop { unit, .. } => {
-                self.loses(unit);
-                self.leaving.insert(unit.clone());
-            }
-            _ => {}
-        }
+    /// Whether a unit is to stand when the rollout has succeeded.
+    pub(super) fn wants_forward(&self, unit: &UnitId) -> bool {
+        self.plan.service(&unit.service).is_some_and(|service| wants(service.to.as_ref(), unit))
     }
 
-    fn start_began(&mut self, unit: &UnitId) {
-        self.failed.remove(unit);
-        self.leaving.remove(unit);
-        self.keeps_direction(unit, "start");
-        self.keeps_budget(unit, "start");
-    }
-
-    fn admit_began(&mut self, unit: &UnitId) {
-        self.leaving.remove(unit);
-        self.keeps_direction(unit, "admit");
-        self.keeps_budget(unit, "admit");
-        let Some(check) = self.check_of(unit) else { return };
-        let Some(now) = self.now.units.get(unit).copied() else {
-            return self.broken(Law::Evidence, unit.label(), "admitted, and it is not there");
-        };
-        if let (Some(looked), false) = (now.looked, self.now.unreachable.contains(&unit.target))
-            && let Some(lack) = lacks(&looked, check)
-        {
-            self.broken(Law::Evidence, unit.label(), format!("admitted with {lack}"));
-        }
-    }
-
-    /// Law 3: nothing is begun that is being taken back, and nothing that was not planned.
-    fn keeps_direction(&mut self, unit: &UnitId, verb: &str) {
-        let Some(service) = self.plan.service(&unit.service) else { return };
-        let back = self.back.is_some() || self.cancelled;
-        let side = if back { &service.from } else { &service.to };
-        if !wants(side.as_ref(), unit) {
-            let way = if back { "back" } else { "forward" };
-            self.broken(
-                Law::NeverTwice,
-                unit.label(),
-                format!("{verb} on the way {way}, which does not want it"),
-            );
-        }
-    }
-
-    /// Law 6: once the budget is exceeded nothing more is begun on the way forward.
-    fn keeps_budget(&mut self, unit: &UnitId, verb: &str) {
-        let limit = self.plan.policy.failure_limit;
-        let failures = self.failures.max(self.deaths);
-        if self.back.is_none() && failures > limit {
-            self.broken(
-                Law::Budget,
-                unit.label(),
-                format!("{verb} after {failures} failures, {limit} allowed"),
-            );
-        }
-    }
-
-    /// Law 4: no action takes away what is available below the bound.
-    fn loses(&mut self, unit: &UnitId) {
-        let Some(service) = self.plan.service(&unit.service) else { return };
-        if !self.is_available(unit) || self.failed.contains(unit) {
-            return;
-        }
-        let mine = self.now.units.keys().filter(|other| other.service == service.service);
-        let left = mine.filter(|other| *other != unit && self.is_available(other)).count() as u32;
-        let min = service.available_min();
-        if left < min {
-            let text = format!("taken away, {left} stay available, at least {min} must");
-            self.broken(Law::Bounds, unit.label(), text);
-        }
-    }
-
-    fn is_available(&self, unit: &UnitId) -> bool {
-        let Some(now) = self.now.units.get(unit) else { return false };
-        let unhealthy = self.check_of(unit).map_or(1, |check| check.unhealthy_failures.max(1));
-        let healthy = now.looked.is_none_or(|looked| looked.ever_passed && looked.failures < unhealthy);
-        stands(now) && now.weight > 0 && healthy && !self.leaving.contains(unit)
+    pub(super) fn is_previous(&self, unit: &UnitId) -> bool {
+        self.plan.service(&unit.service).is_some_and(|service| wants(service.from.as_ref(), unit))
     }
 
     fn failure(&mut self, unit: Option<UnitId>, reason: ReasonCode) {
@@ -238,6 +172,7 @@ impl<'a> Judge<'a> {
         }
         if !self.turned {
             self.failures += 1;
+            self.waves.count_failure(self.plan, &unit);
         }
         self.failed.insert(unit);
     }
@@ -253,6 +188,7 @@ impl<'a> Judge<'a> {
         );
         if let (Some(unit), false) = (unit, uncounted)
             && self.failures <= limit
+            && self.waves.exceeded(self.plan).is_none()
         {
             let text = format!("turned for {reason} at {} failures, {limit} allowed", self.failures);
             self.broken(Law::Budget, unit.label(), text);
@@ -263,6 +199,9 @@ impl<'a> Judge<'a> {
     fn went_back(&mut self, reason: ReasonCode) {
         if self.back.is_some() {
             self.broken(Law::NeverTwice, "rollout", "it turned back twice");
+        }
+        if self.plan.irreversible && self.touched {
+            self.broken(Law::NeverTwice, "rollout", "an irreversible release was rolled back");
         }
         let is_inconclusive = matches!(reason, ReasonCode::ProbeBroken | ReasonCode::NoEvidence);
         if is_inconclusive && !self.cancelled {
@@ -293,6 +232,7 @@ impl<'a> Judge<'a> {
         self.settled = None;
         self.failures = 0;
         self.deaths = 0;
+        self.waves.forget_failures();
         self.collected &= self.back.is_some();
         self.turned = self.back.is_some();
         self.cancelled = false;
@@ -304,8 +244,7 @@ impl<'a> Judge<'a> {
             return;
         }
         for (unit, now) in &self.now.units {
-            let is_goal =
-                self.plan.service(&unit.service).is_some_and(|service| wants(service.to.as_ref(), unit));
+            let is_goal = self.wants_forward(unit) && !self.waves.is_ahead(self.plan, unit);
             let ended = next.units.get(unit).is_none_or(|next| !next.running);
             let served = stands(now) && now.weight > 0 && !self.leaving.contains(unit);
             let hidden =
@@ -316,7 +255,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn check_of(&self, unit: &UnitId) -> Option<&'a Check> {
+    pub(super) fn check_of(&self, unit: &UnitId) -> Option<&'a Check> {
         self.plan.service(&unit.service)?.check_of(unit)
     }
 
@@ -325,7 +264,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn wants(side: Option<&Side>, unit: &UnitId) -> bool {
+pub(super) fn wants(side: Option<&Side>, unit: &UnitId) -> bool {
     side.is_some_and(|side| side.bundle == unit.bundle && unit.slot < side.replicas)
 }
 
@@ -333,23 +272,8 @@ pub(super) fn stands(now: &UnitNow) -> bool {
     now.running && !now.told_to_stop
 }
 
-fn is_stale(looked: &Looked, check: &Check) -> bool {
+pub(super) fn is_stale(looked: &Looked, check: &Check) -> bool {
     looked.age.is_none_or(|age| age > STALE_INTERVALS * (check.interval + check.timeout))
-}
-
-/// What the evidence of a unit lacks to be admitted.
-fn lacks(looked: &Looked, check: &Check) -> Option<String> {
-    let passes = check.healthy_passes.max(1);
-    if looked.wrong_release > 0 {
-        return Some("another release answering".to_owned());
-    }
-    if looked.failures > 0 {
-        return Some(format!("{} bad answers in a row", looked.failures));
-    }
-    if looked.passes < passes || looked.held_for < check.healthy_for {
-        return Some(format!("{} of {passes} passes over {} ms", looked.passes, looked.held_for));
-    }
-    is_stale(looked, check).then(|| format!("an answer {:?} ms old", looked.age))
 }
 
 /// Whether a failure was found by asking the unit, so that it must have answered something.

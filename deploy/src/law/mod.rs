@@ -12,22 +12,25 @@
 //! |---|---|---|
 //! | 1 ends | there is an outcome, and one that fits what was done | crash points of files and sockets: the tests on processes |
 //! | 2 same bundle | by the bundle's name | byte for byte: `tests/long/same_bundle.rs` |
-//! | 3 never twice | one turn, no start of what is being taken back, the only healthy copy stays | releases marked bad: the plan |
+//! | 3 never twice | one turn, none of an irreversible release, no start of what is being taken back, the only healthy copy stays | releases marked bad: the plan |
 //! | 4 bounds | at every moment and every action | |
 //! | 5 evidence | nothing admitted, nothing successful without it | what counts as an answer: the prober's tests |
-//! | 6 budget | the exact boundary | |
+//! | 6 budget | the exact boundary, of the rollout and of each wave | |
 //! | 7 probe errors | never lead back | |
-//! | 8 deadlines | the whole rollout is bounded | each wait: `verdict/tests.rs`, `decide/tests` |
+//! | 8 deadlines | the whole rollout is bounded, what has ended is not waited for | each wait: `verdict/tests.rs`, `decide/tests` |
 //! | 9 stale executors | begin nothing once refused, change nothing once replaced | refusal by real targets: their own tests |
 //! | 10 empty plan | what was planned stands and is recorded | the plan made anew: `decide/tests/replan.rs` |
 //! | 11 agreement | outcome, what stands, ledgers | exit code, journal, history: `xtask`, `tests/long` |
 //!
 //! Laws 12 (secrets) and 13 (restarts of the watchdog) are not visible in moments and are judged elsewhere alone.
 
+mod begin;
 mod end;
 mod judge;
 #[cfg(test)]
 mod tests;
+mod watch;
+mod wave;
 
 use crate::{
     bundle::BundleHash,
@@ -70,6 +73,10 @@ pub enum Law {
     EmptyPlan,
     /// 11: outcome, ledgers and what stands agree.
     Agreement,
+    /// The invariant that waves go one after the other, each complete and under watch for its soak.
+    Waves,
+    /// The invariant that hooks and migrations are run before anything is changed.
+    Once,
     /// The invariant that evidence is collected before anything is undone.
     EvidenceFirst,
     /// The invariant that a target is never asked for what cannot be done: a start of what was not brought, a stop of
@@ -92,7 +99,7 @@ impl Law {
             Self::Stale => Some(9),
             Self::EmptyPlan => Some(10),
             Self::Agreement => Some(11),
-            Self::EvidenceFirst | Self::Sense => None,
+            Self::Waves | Self::Once | Self::EvidenceFirst | Self::Sense => None,
         }
     }
 
@@ -110,6 +117,8 @@ impl Law {
             Self::Stale => "stale executor",
             Self::EmptyPlan => "empty plan",
             Self::Agreement => "agreement",
+            Self::Waves => "waves in order",
+            Self::Once => "hooks and migrations first",
             Self::EvidenceFirst => "evidence first",
             Self::Sense => "sense",
         }

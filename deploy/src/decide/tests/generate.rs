@@ -2,9 +2,10 @@
 
 use super::{
     script::{Event, Script, When},
-    setup::{Shape, bundle, rolling, rolling_by},
+    setup::{Shape, WaveShape, bundle, rolling, rolling_by},
 };
 use crate::{
+    model::HookMoment,
     plan::OnFailure,
     state::Command,
     strategy::{BatchSize, Strategy as Replacement},
@@ -15,14 +16,17 @@ use std::collections::BTreeMap;
 
 pub(super) fn scripts() -> impl Strategy<Value = Script> {
     let reopens = prop_oneof![4 => Just(0u32), 1 => 1..3u32];
-    (shapes(), rules(), effect_faults(), events(), prop::bool::weighted(0.75), reopens).prop_map(
-        |(shape, rules, faults, events, verify, reopens)| Script {
+    let gates = (prop::bool::weighted(0.75), failing_hooks(), prop::bool::weighted(0.15));
+    (shapes(), rules(), effect_faults(), events(), gates, reopens).prop_map(
+        |(shape, rules, faults, events, (verify, failing_hooks, migrations_fail), reopens)| Script {
             shape,
             rules,
             faults,
             events,
             verify,
             reopens,
+            failing_hooks,
+            migrations_fail,
         },
     )
 }
@@ -70,21 +74,58 @@ fn replacements() -> impl Strategy<Value = Replacement> {
     ]
 }
 
+fn failing_hooks() -> impl Strategy<Value = Vec<HookMoment>> {
+    use HookMoment::{AfterDeploy, BeforeDeploy, OnFailure, OnRollback};
+    prop::collection::vec(prop::sample::select(vec![AfterDeploy, BeforeDeploy, OnFailure, OnRollback]), 0..2)
+}
+
+/// Each target a wave of its own, or the first before the rest.
+fn waves() -> impl Strategy<Value = Option<(bool, Vec<WaveShape>)>> {
+    let limit = prop::option::weighted(0.4, 0..2u32);
+    let wave = (0..2_000u64, limit, prop::bool::weighted(0.2)).prop_map(|(soak, failure_limit, pause)| {
+        WaveShape { targets: Vec::new(), soak, failure_limit, pause }
+    });
+    prop::option::weighted(0.6, (any::<bool>(), prop::collection::vec(wave, 3)))
+}
+
+fn waves_over(targets: &[&'static str], shapes: Option<(bool, Vec<WaveShape>)>) -> Vec<WaveShape> {
+    let Some((each, shapes)) = shapes else { return Vec::new() };
+    let groups = match targets {
+        [first, rest @ ..] if !each && !rest.is_empty() => vec![vec![*first], rest.to_vec()],
+        _ => targets.iter().map(|target| vec![*target]).collect(),
+    };
+    let last = groups.len() - 1;
+    let wave = |(index, (targets, shape)): (usize, (Vec<&'static str>, WaveShape))| WaveShape {
+        targets,
+        pause: shape.pause && index < last,
+        ..shape
+    };
+    groups.into_iter().zip(shapes).enumerate().map(wave).collect()
+}
+
 fn shapes() -> impl Strategy<Value = Shape> {
     let froms = prop_oneof![
         5 => (1..5u16).prop_map(|replicas| Some(("old", replicas))),
         1 => Just(None),
         1 => (1..5u16).prop_map(|replicas| Some(("new", replicas))),
     ];
-    let size = (1..3usize, 1..3usize, prop_oneof![1 => Just(0u16), 9 => 1..5u16], froms);
+    let size = (1..3usize, 1..4usize, prop_oneof![1 => Just(0u16), 9 => 1..5u16], froms);
     let policy = (replacements(), 0..4u32, prop::bool::weighted(0.2), 0..3_000u64);
     let switches = (any::<(bool, bool, bool)>(), prop::bool::weighted(0.1));
-    (size, policy, switches).prop_map(|(size, policy, ((synthetic, traffic, chained), takes_away))| {
+    let once = [0.3, 0.2, 0.08].map(prop::bool::weighted);
+    (size, policy, switches, waves(), once).prop_map(|(size, policy, switches, waves, once)| {
+        let ((synthetic, traffic, chained), takes_away) = switches;
+        let [hooks, migrates, irreversible] = once;
         let (services, targets, replicas, from) = size;
         let (strategy, failure_limit, hold, bake) = policy;
+        let targets = ["east", "west", "north"][..targets].to_vec();
         Shape {
             services: ["api", "mcp"][..services].to_vec(),
-            targets: ["east", "west"][..targets].to_vec(),
+            waves: waves_over(&targets, waves),
+            targets,
+            hooks,
+            migrates,
+            irreversible,
             replicas,
             from,
             strategy,
@@ -112,6 +153,7 @@ fn events() -> impl Strategy<Value = Vec<(When, Event)>> {
         2 => (0..2usize, prop_oneof![0..3_000u64, 0..120_000u64])
             .prop_map(|(target, lasts)| Event::Outage(target, lasts)),
         3 => Just(Event::Command(Command::Cancel)),
+        2 => Just(Event::Command(Command::Pause)),
         1 => Just(Event::Command(Command::Hold)),
         1 => Just(Event::Command(Command::Interrupt)),
         3 => Just(Event::Crash),

@@ -1,7 +1,7 @@
 //! Random scripts: the laws hold in all of them, and every rollout ends.
 //!
 //! How many are played, and from which seed, is set by variables, so that a long run and the script that judges mutants
-//! use the same tests: `FAIRLEAD_CASES` and `FAIRLEAD_SEED`.
+//! use the same tests: `FAIRLEAD_CASES`, `FAIRLEAD_SEED` and `FAIRLEAD_SHRINK` (steps that make a failing script smaller).
 
 use super::{
     generate::scripts,
@@ -30,7 +30,9 @@ fn variable(name: &str, otherwise: u64) -> u64 {
 
 /// Plays scripts from a seed, and says what they met; panics with the shrunk script at the first broken law.
 fn play_many(cases: u32, seed: u64) -> Vec<Met> {
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 5_000, ..Config::default() };
+    // Where only the verdict counts, nothing is made smaller.
+    let max_shrink_iters = variable("FAIRLEAD_SHRINK", 5_000) as u32;
+    let config = Config { cases, failure_persistence: None, max_shrink_iters, ..Config::default() };
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
@@ -43,7 +45,8 @@ fn play_many(cases: u32, seed: u64) -> Vec<Met> {
         Ok(())
     });
     if let Err(error) = result {
-        panic!("seed {seed}: {error}");
+        let played = met.lock().map_or(0, |met| met.len());
+        panic!("seed {seed}, after {played} cases: {error}");
     }
     met.into_inner().expect("no case panics while it holds this")
 }
@@ -51,13 +54,16 @@ fn play_many(cases: u32, seed: u64) -> Vec<Met> {
 /// A row of the table of what was met: words, whether it must be met often, and who met it.
 type Row = (&'static str, bool, fn(&Met) -> bool);
 
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 12] = [
     ("a rollback", true, |met| met.rollback),
     ("the exact boundary of the budget", true, |met| met.boundary),
     ("a cancel that turned it back", true, |met| met.cancel),
     ("a takeover", true, |met| met.takeover),
     ("a takeover inside a rollback", true, |met| met.takeover_in_rollback),
     ("a stale executor that was refused", true, |met| met.stale),
+    ("a pause that was promoted", true, |met| met.paused),
+    ("a second wave", true, |met| met.second_wave),
+    ("a turn in the second wave or later", true, |met| met.turned_in_second_wave),
     ("a success", true, |met| met.succeeded),
     ("a hold", true, |met| met.held),
     ("a rollout that a human opened again", false, |met| met.reopened),

@@ -2,10 +2,10 @@
 
 use super::{
     script::{Event, Script, When},
-    setup::{Shape, bundle, rolling, rolling_by},
+    setup::{Shape, WaveShape, bundle, rolling, rolling_by},
 };
 use crate::{
-    state::Command,
+    state::{Command, Outcome},
     strategy::BatchSize,
     world::{Behaviour, EffectFault, Rule},
 };
@@ -130,6 +130,7 @@ fn a_rollback_that_could_not_be_recorded_is_resumed_on_the_way_back() {
         events: vec![(When::Back(401), Event::Outage(0, 7_701))],
         verify: false,
         reopens: 1,
+        ..Script::default()
     });
 }
 
@@ -174,4 +175,27 @@ fn what_is_out_of_sight_is_not_admitted() {
         reopens: 1,
         ..Script::default()
     });
+}
+
+/// The only unit that answered failed, could not be taken away, answered again, and was waited for until nothing moved for
+/// too long; in a wave that was not reached yet it was taken away although it answered.
+#[test]
+fn what_failed_and_has_come_round_serves_again() {
+    let wave = |targets| WaveShape { targets, ..WaveShape::default() };
+    let script = Script {
+        shape: Shape {
+            targets: vec!["east", "west", "north"],
+            replicas: 2,
+            from: Some(("new", 1)),
+            strategy: rolling(1, 2),
+            failure_limit: 1,
+            bake: 0,
+            waves: vec![wave(vec!["east"]), wave(vec!["west", "north"])],
+            ..Shape::default()
+        },
+        rules: vec![new(Behaviour::Good(301))],
+        ..Script::default()
+    };
+    keeps_the_laws(&script);
+    assert_eq!(script.play().state.outcome(), Some(&Outcome::Succeeded));
 }

@@ -3,9 +3,9 @@
 
 use super::setup::{Shape, bundle, plan_of};
 use crate::{
-    decide::{Decision, decide},
+    decide::{Decision, Leave, decide},
     law::{Breach, Happened, Judge, of_decision},
-    model::Millis,
+    model::{HookMoment, Millis},
     plan::Plan,
     reason::ReasonCode,
     state::{Command, Outcome, Phase, State},
@@ -39,6 +39,10 @@ pub(super) struct Script {
     pub(super) verify: bool,
     /// How often a human opens the rollout again after it was held.
     pub(super) reopens: u32,
+    /// Moments at which hooks fail.
+    pub(super) failing_hooks: Vec<HookMoment>,
+    /// Whether migrations fail.
+    pub(super) migrations_fail: bool,
 }
 
 /// When something happens: at the first observation that is not earlier.
@@ -89,6 +93,12 @@ pub(super) struct Met {
     pub(super) reopened: bool,
     pub(super) held: bool,
     pub(super) succeeded: bool,
+    /// It was paused, and promoted.
+    pub(super) paused: bool,
+    /// A second wave was begun.
+    pub(super) second_wave: bool,
+    /// It turned after the second wave had begun.
+    pub(super) turned_in_second_wave: bool,
 }
 
 impl Default for Script {
@@ -100,6 +110,8 @@ impl Default for Script {
             events: Vec::new(),
             verify: true,
             reopens: 0,
+            failing_hooks: Vec::new(),
+            migrations_fail: false,
         }
     }
 }
@@ -118,6 +130,7 @@ impl fmt::Debug for Script {
         for (when, event) in &self.events {
             writeln!(f, "  {when:?}: {event:?}")?;
         }
+        writeln!(f, "  failing hooks: {:?}, migrations fail: {}", self.failing_hooks, self.migrations_fail)?;
         write!(f, "  verify: {}, reopens: {}", self.verify, self.reopens)
     }
 }
@@ -136,6 +149,8 @@ impl Script {
         world.rules.clone_from(&self.rules);
         world.effect_faults.clone_from(&self.faults);
         world.verify_passes = self.verify;
+        world.failing_hooks = self.failing_hooks.iter().copied().collect();
+        world.migrations_fail = self.migrations_fail;
         world.requests_per_second = 40;
         let world = world.with_previous(&plan);
         play(&plan, world, self.events.clone(), self.reopens, |_, _| ())
@@ -202,7 +217,12 @@ impl Stage<'_> {
             self.act_stale();
             let decision = self.act();
             watch(self.world.now, &decision);
-            if decision.leave.is_some() {
+            if let Some(leave) = decision.leave {
+                // A human comes back to it, at once.
+                if leave == Leave::Paused {
+                    self.met.paused = true;
+                    self.commands.push(Command::Promote);
+                }
                 self.replace(false);
             } else if let Some(outcome) = self.executor.state.outcome().cloned()
                 && self.is_over(&outcome)
@@ -303,6 +323,7 @@ impl Stage<'_> {
         for intent in &decision.intents {
             self.world.perform_as(self.executor.generation, intent);
         }
+        self.met.second_wave |= decision.next.wave.index > 0;
         self.executor.state = decision.next.clone();
         decision
     }
@@ -337,6 +358,7 @@ impl Stage<'_> {
             }
             Happened::Failed { unit: Some(_), .. } if !self.turned => self.failures += 1,
             Happened::Turned { .. } => {
+                self.met.turned_in_second_wave |= decision.next.wave.index > 0;
                 let counted =
                     matches!(&decision.next.phase, Phase::Collecting { cause, .. } if cause.unit.is_some());
                 self.turned = true;

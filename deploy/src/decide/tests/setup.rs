@@ -3,7 +3,8 @@
 use crate::{
     bundle::{Bundle, BundleArtifact, BundleHash, Limits},
     check::{Check, Probe, SmokeGate, SyntheticGate},
-    plan::{OnFailure, Plan, PlanKind, Policy, RateLimits, ServicePlan, Side},
+    model::HookMoment,
+    plan::{Hook, Migration, OnFailure, Plan, PlanKind, Policy, RateLimits, ServicePlan, Side, Wave},
     strategy::{BatchSize, Rolling, Strategy},
 };
 use pipeline::digest::Digest;
@@ -25,6 +26,22 @@ pub(crate) struct Shape {
     pub(crate) chained: bool,
     /// Whether the first service is taken away.
     pub(crate) takes_away: bool,
+    /// Waves, in order; none: all targets are one.
+    pub(crate) waves: Vec<WaveShape>,
+    /// Whether there is a hook at every moment.
+    pub(crate) hooks: bool,
+    /// Whether each service that comes has a migration.
+    pub(crate) migrates: bool,
+    /// Whether there is no way back.
+    pub(crate) irreversible: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WaveShape {
+    pub(crate) targets: Vec<&'static str>,
+    pub(crate) soak: u64,
+    pub(crate) failure_limit: Option<u32>,
+    pub(crate) pause: bool,
 }
 
 impl Default for Shape {
@@ -42,6 +59,10 @@ impl Default for Shape {
             traffic: false,
             chained: false,
             takes_away: false,
+            waves: Vec::new(),
+            hooks: false,
+            migrates: false,
+            irreversible: false,
         }
     }
 }
@@ -111,7 +132,7 @@ pub(crate) fn plan_of(shape: &Shape) -> Plan {
         from: shape.from.map(|(word, replicas)| side(word, replicas)),
         to: Some(side("new", shape.replicas)),
         changes: Vec::new(),
-        migration: None,
+        migration: shape.migrates.then(|| Migration { args: vec!["migrate".to_owned()], timeout: 1_000 }),
         synthetic: shape.synthetic.then(|| SyntheticGate {
             paths: vec!["/".to_owned()],
             requests: 100,
@@ -146,8 +167,8 @@ pub(crate) fn plan_of(shape: &Shape) -> Plan {
         overrides: Vec::new(),
         risks: Vec::new(),
         services,
-        waves: Vec::new(),
-        irreversible: false,
+        waves: shape.waves.iter().enumerate().map(|(index, wave)| wave_of(index, wave)).collect(),
+        irreversible: shape.irreversible,
         unchanged: Vec::new(),
         policy: Policy {
             failure_limit: shape.failure_limit,
@@ -161,11 +182,28 @@ pub(crate) fn plan_of(shape: &Shape) -> Plan {
             synthetic: shape.synthetic.then(|| limits.clone()),
             traffic: shape.traffic.then_some(limits),
             pause_after: std::collections::BTreeSet::new(),
-            hooks: BTreeMap::new(),
+            hooks: if shape.hooks { hooks() } else { BTreeMap::new() },
             keep: 10,
         },
         preconditions: Vec::new(),
         bundles: BTreeMap::new(),
         sources: BTreeMap::new(),
+    }
+}
+
+/// Two hooks at every moment.
+fn hooks() -> BTreeMap<HookMoment, Vec<Hook>> {
+    use HookMoment::{AfterDeploy, BeforeDeploy, OnFailure, OnRollback};
+    let hook = Hook { command: vec!["hook".to_owned()], env: BTreeMap::new(), timeout: 1_000 };
+    [BeforeDeploy, AfterDeploy, OnRollback, OnFailure].map(|moment| (moment, vec![hook.clone(); 2])).into()
+}
+
+fn wave_of(index: usize, shape: &WaveShape) -> Wave {
+    Wave {
+        name: format!("wave-{index}").parse().expect("a name"),
+        targets: shape.targets.iter().map(|target| target.parse().expect("a name")).collect(),
+        soak: shape.soak,
+        failure_limit: shape.failure_limit,
+        pause: shape.pause,
     }
 }
