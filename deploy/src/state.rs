@@ -313,6 +313,13 @@ impl State {
         }
     }
 
+    /// Whether it waits for a human to go on: at a planned pause, or at one that was asked for.
+    pub fn is_paused(&self) -> bool {
+        let can_pause = matches!(self.phase, Phase::Preparing | Phase::Forward | Phase::Verifying);
+        let at_plan = self.wave.paused || self.services.values().any(|service| service.paused);
+        can_pause && (self.pause_asked || at_plan)
+    }
+
     /// Whether the rollout is on the way back.
     pub fn is_back(&self) -> bool {
         matches!(

@@ -66,6 +66,8 @@ pub struct Rollout {
     pub mask: Arc<dyn Fn(&str) -> String + Send + Sync>,
     /// Ends everything when the lease is lost.
     pub lost: CancellationToken,
+    /// How long it stays in a pause until it is promoted; none if it is left at once.
+    pub stay_paused: Option<Duration>,
 }
 
 /// How an executor came out of a rollout.
@@ -112,6 +114,7 @@ impl Rollout {
         }
         let mut facts = BTreeMap::new();
         let mut told = Vec::new();
+        let mut paused_since = None;
         loop {
             let unreachable = self.observe(&mut facts).await;
             evidence.follow(&self.plan, &facts, self.clock.now());
@@ -130,8 +133,17 @@ impl Rollout {
             }
             let Decision { next, leave, .. } = decision;
             state = next;
-            if let Some(leave) = leave {
-                if matches!(leave, Leave::Interrupted | Leave::Paused) {
+            if leave != Some(Leave::Paused) {
+                paused_since = None;
+            } else if self.stays(*paused_since.get_or_insert(self.clock.now())) {
+                // To wait for a human is no standstill.
+                state.progress_at = self.clock.now();
+            } else {
+                effects.finish(LAST_EFFECTS).await;
+                return Ok(End::Left(Leave::Paused));
+            }
+            if let Some(leave) = leave.filter(|leave| *leave != Leave::Paused) {
+                if leave == Leave::Interrupted {
                     effects.finish(LAST_EFFECTS).await;
                 }
                 return Ok(End::Left(leave));
@@ -145,6 +157,12 @@ impl Rollout {
                 return Ok(End::Left(Leave::Lost { generation: self.generation + 1 }));
             }
         }
+    }
+
+    /// Whether a pause that began at this moment is not left yet.
+    fn stays(&self, paused_since: Millis) -> bool {
+        let paused_for = self.clock.now().saturating_sub(paused_since);
+        self.stay_paused.is_some_and(|limit| u128::from(paused_for) < limit.as_millis())
     }
 
     /// Waits until there is something new to decide on.
