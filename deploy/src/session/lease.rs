@@ -9,8 +9,8 @@ use crate::{
     port::{RolloutRecord, SwapError},
     reason::ReasonCode,
     record::{
-        Acquired, Acquisition, Claim, Finished, Freeze, Holder, LeaseError, LeaseKeeper, Observer, OpenRollout,
-        Record, Stamp, ThisMachine, acquire, describe,
+        Acquired, Acquisition, Claim, Finished, Freeze, Holder, LeaseError, LeaseKeeper, Observer,
+        OpenRollout, Record, Stamp, ThisMachine, acquire, describe,
     },
     state::{Outcome, State},
 };

@@ -37,7 +37,7 @@ use std::{
 };
 use vault::Vault;
 
-pub use ask::{Answer, Asking};
+pub use ask::{Answer, Asking, Listener};
 pub use error::{Kind, SessionError};
 
 /// Who is told what happened.

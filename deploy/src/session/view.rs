@@ -266,7 +266,9 @@ pub(super) fn open_rollout(open: &Open<Plan, State>) -> OpenRollout {
     }
 }
 
-pub(super) fn judged(lease: Option<&Lease>) -> Result<(record::Liveness, record::LeaseVerdict, Stamp), SessionError> {
+pub(super) fn judged(
+    lease: Option<&Lease>,
+) -> Result<(record::Liveness, record::LeaseVerdict, Stamp), SessionError> {
     let system =
         |error| SessionError::new(Kind::State, "this process could not be identified").because(error);
     let me = Holder::this_process().map_err(system)?;
