@@ -11,7 +11,12 @@ struct Before {
 
 /// Two units, and a new release of which the first is in traffic: for a while nothing but the watch over it goes on.
 fn busy() -> (Project, Before, Background) {
+    busy_with_lease("10s", "1s")
+}
+
+fn busy_with_lease(ttl: &str, heartbeat: &str) -> (Project, Before, Background) {
     let mut shape = Shape::api_only();
+    shape.lease = (ttl.to_owned(), heartbeat.to_owned());
     shape.api().replicas = 2;
     shape.batches = vec!["1", "100%"];
     shape.timing("bake", "15s");
@@ -50,7 +55,7 @@ fn cancel_has_the_running_deploy_bring_back_what_stood_before() {
     let twice = project.spawn(&["cancel"]);
     project.run(&["cancel"]).expect(0).says("asked `deploy local`").says("taken back");
     twice.wait().expect(0);
-    run.wait().expect(10).says("asks it to end");
+    run.wait().expect(10).says("\"requested\"");
     before.assert_stands(&project);
     assert_no_request_is_left(&project);
     project.run(&["cancel"]).expect(3).says("no rollout is open").says("rolled-back");
@@ -86,12 +91,13 @@ fn a_rollout_whose_executor_is_dead_is_cancelled_by_whoever_asks() {
 
 #[test]
 fn an_executor_that_is_stopped_is_not_waited_for_for_ever() {
-    let (project, _, run) = busy();
+    let (project, before, run) = busy_with_lease("2m", "10s");
     run.freeze();
     project.run(&["cancel"]).expect(13).says("withdrawn").says("stopped");
     assert_no_request_is_left(&project);
     run.crash();
     project.run(&["cancel"]).expect(0);
+    before.assert_stands(&project);
 }
 
 #[test]

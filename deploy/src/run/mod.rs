@@ -133,17 +133,9 @@ impl Rollout {
             }
             let Decision { next, leave, .. } = decision;
             state = next;
-            if leave != Some(Leave::Paused) {
-                paused_since = None;
-            } else if self.stays(*paused_since.get_or_insert(self.clock.now())) {
-                // To wait for a human is no standstill.
-                state.progress_at = self.clock.now();
-            } else {
-                effects.finish(LAST_EFFECTS).await;
-                return Ok(End::Left(Leave::Paused));
-            }
-            if let Some(leave) = leave.filter(|leave| *leave != Leave::Paused) {
-                if leave == Leave::Interrupted {
+            let stays = self.stays(leave, &mut paused_since);
+            if let Some(leave) = leave.filter(|_| !stays) {
+                if matches!(leave, Leave::Interrupted | Leave::Paused) {
                     effects.finish(LAST_EFFECTS).await;
                 }
                 return Ok(End::Left(leave));
@@ -159,9 +151,14 @@ impl Rollout {
         }
     }
 
-    /// Whether a pause that began at this moment is not left yet.
-    fn stays(&self, paused_since: Millis) -> bool {
-        let paused_for = self.clock.now().saturating_sub(paused_since);
+    /// Whether it stays in the pause that it is in; `since` remembers when that began.
+    fn stays(&self, leave: Option<Leave>, since: &mut Option<Millis>) -> bool {
+        if leave != Some(Leave::Paused) {
+            *since = None;
+            return false;
+        }
+        let began = *since.get_or_insert(self.clock.now());
+        let paused_for = self.clock.now().saturating_sub(began);
         self.stay_paused.is_some_and(|limit| u128::from(paused_for) < limit.as_millis())
     }
 

@@ -11,7 +11,7 @@ use crate::{
     plan::Plan,
     port::{Request, Requests},
     record::{self, Finished, Holder, Lease, LeaseVerdict, describe},
-    state::{Command, State},
+    state::{Command, Pause, State},
     status::{HistoryEntry, OpenRollout},
 };
 use std::time::Duration;
@@ -145,7 +145,7 @@ impl Session {
                 }
                 Progress::Taken(open) => {
                     let state = &open.state;
-                    let phase = if state.is_paused() { "pausing" } else { state.phase.word() };
+                    let phase = if state.is_paused() { "paused" } else { state.phase.word() };
                     patience.look(phase, state, tell);
                     let rests = is_resting(request.command, asked_at, state);
                     if patience.rests(rests) {
@@ -259,14 +259,14 @@ fn progress<'a>(request: &Request, record: &'a Record, is_left: bool, is_acting:
 struct Marks {
     /// What was promoted up to now.
     promoted: u32,
-    /// Whether a pause was asked for.
-    asked: bool,
+    /// How far a pause is that was asked for.
+    pause: Pause,
 }
 
 impl Marks {
     fn of(state: &State) -> Self {
         let promoted = state.services.values().map(|service| service.promoted).sum::<u32>();
-        Self { promoted: promoted + state.wave.promoted, asked: state.pause_asked }
+        Self { promoted: promoted + state.wave.promoted, pause: state.pause }
     }
 }
 
@@ -317,10 +317,11 @@ fn stall_limit(plan: &Plan) -> Millis {
     let policy = &plan.policy;
     let hooks = policy.hooks.values().flatten().map(|hook| hook.timeout);
     let smoke = policy.smoke.iter().map(|smoke| smoke.timeout);
+    let soaks = plan.waves.iter().map(|wave| wave.soak);
     let migrations =
         plan.services.iter().filter_map(|service| service.migration.as_ref()).map(|one| one.timeout);
-    let longest = hooks.chain(smoke).chain(migrations).max().unwrap_or(0);
-    policy.progress_deadline.max(longest).saturating_add(PATIENCE)
+    let longest = hooks.chain(smoke).chain(migrations).chain(soaks).max().unwrap_or(0);
+    policy.progress_deadline.saturating_add(longest).saturating_add(PATIENCE)
 }
 
 #[cfg(test)]

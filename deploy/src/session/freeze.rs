@@ -112,3 +112,41 @@ pub(super) fn freeze_status(freeze: &Freeze) -> FreezeStatus {
     let (actor, why, release) = (actor.clone(), why.clone(), release.clone());
     FreezeStatus { since: timestamp(*since), actor, why, release }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        decide::tests::setup::{Shape, plan_of},
+        state::Failure,
+    };
+
+    fn rolled_back(reason: ReasonCode) -> Outcome {
+        let cause = Failure { reason, unit: None, service: None, message: String::new(), at: 0 };
+        Outcome::RolledBack { cause }
+    }
+
+    #[test]
+    fn only_what_a_human_took_back_freezes() {
+        let deploy = plan_of(&Shape { from: Some(("old", 2)), ..Shape::default() });
+        let rollback = Plan { kind: PlanKind::Rollback, ..deploy.clone() };
+        let new = deploy.release.clone();
+        let cases = [
+            (&deploy, rolled_back(ReasonCode::Cancelled), false, Some(new.clone())),
+            (&deploy, rolled_back(ReasonCode::NeverReady), true, Some(new)),
+            (&deploy, rolled_back(ReasonCode::NeverReady), false, None),
+            (&deploy, Outcome::Succeeded, false, None),
+            (&rollback, Outcome::Succeeded, false, Some("old".to_owned())),
+        ];
+        for (plan, outcome, asked, expected) in cases {
+            assert_eq!(taken_back(plan, &outcome, asked), expected, "{:?} {outcome:?} {asked}", plan.kind);
+        }
+    }
+
+    #[test]
+    fn a_freeze_of_before_has_no_release() {
+        let freeze: Freeze =
+            serde_json::from_str(r#"{ "since": 1, "actor": "ann", "why": "it was rolled back" }"#).unwrap();
+        assert_eq!(freeze.release, "");
+    }
+}
