@@ -58,7 +58,10 @@ impl Session {
                 let lines = describe(Some(&lease), liveness, verdict, &now);
                 let text = format!("the lease of environment `{}` is held by another", self.environment());
                 let error = SessionError::new(Kind::Locked, format!("{text}\n{}", lines.join("\n")));
-                Err(error.hint(format!("`{} lock {}` shows it", self.program(), self.environment())))
+                let (program, environment) = (self.program(), self.environment());
+                Err(error
+                    .hint(format!("`{program} lock {environment}` shows it"))
+                    .hint(format!("`{program} cancel {environment}` has its rollout ended and undone")))
             }
             Acquisition::Acquired(acquired) => {
                 let Acquired { tenure, record, taken_over } = *acquired;
