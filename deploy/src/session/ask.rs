@@ -133,7 +133,9 @@ impl Session {
                     return Ok(None);
                 }
                 Progress::Unattended(open) => {
-                    let taken = !self.withdraw(request).await?;
+                    // One that was taken in the moment in which its executor left may not have been heeded.
+                    let is_heeded = request.command != Command::Promote || Marks::of(&open.state) != asked_at;
+                    let taken = !self.withdraw(request).await? && is_heeded;
                     return Ok(Some(Answer::Unattended { open: open_rollout(open), taken }));
                 }
                 Progress::Waits if left_at.elapsed() < TAKE_LIMIT => {}

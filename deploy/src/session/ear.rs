@@ -92,11 +92,14 @@ impl Inbox {
                 // It is for whoever has taken over from us.
                 continue;
             }
-            if self.seen.insert(id.clone())
-                && let Some(request) = request.filter(|request| self.is_for_us(request))
+            if let Some(request) = request.filter(|request| self.is_for_us(request))
+                && !self.seen.contains(&id)
+                && !self.take(request)
             {
-                self.take(request);
+                // The rollout was left at this very moment: whoever asked finds that out, and the request untaken.
+                continue;
             }
+            self.seen.insert(id.clone());
             // Told first, then removed: whoever sees that it is gone can rely on it.
             let _removed = self.requests.remove(&id).await;
         }
@@ -106,14 +109,17 @@ impl Inbox {
         request.run == self.run && request.generation == self.generation
     }
 
-    fn take(&self, request: Request) {
+    /// Hands a request to the loop; says whether that still listens.
+    fn take(&self, request: Request) -> bool {
         let Request { command, actor, .. } = request;
+        if self.commands.send(command).is_err() {
+            return false;
+        }
         if command == Command::Cancel {
             *self.ended_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor.clone());
         }
         (self.events)(Event::Requested { command, by: actor });
-        // If nobody receives, the rollout has just ended, and whoever asked is told how.
-        let _sent = self.commands.send(command);
+        true
     }
 }
 
@@ -196,6 +202,20 @@ mod tests {
         desk.until_only(&["4-later"]).await;
         assert!(heard.try_recv().is_err(), "a stale request was heard");
         assert_eq!(ear.ended_by(), None);
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_has_ended_takes_nothing() {
+        let desk = Desk::new();
+        let (operator, receiver) = mpsc::unbounded_channel();
+        let (ear, heard) = desk.listen(receiver);
+        drop(heard);
+        desk.requests.leave(&request("0-stale", "run-1", 4, Command::Cancel)).await.unwrap();
+        desk.requests.leave(&request("1-ours", "run-2", 5, Command::Cancel)).await.unwrap();
+        desk.until_only(&["1-ours"]).await;
+        assert_eq!(ear.ended_by(), None);
+        assert!(desk.told.lock().unwrap().is_empty());
+        drop(operator);
     }
 
     #[tokio::test]
