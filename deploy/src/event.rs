@@ -7,7 +7,7 @@ use crate::{
     model::{Intent, Millis, UnitId},
     plan::PlanKind,
     port::GateResult,
-    state::Outcome,
+    state::{Command, Outcome},
 };
 use pipeline::name::Name;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,13 @@ pub enum Event {
         services: Vec<(Name, Vec<String>)>,
         /// Whether it had begun before.
         resumed: bool,
+    },
+    /// An operator asked something of the executor, from another process.
+    Requested {
+        /// What.
+        command: Command,
+        /// Who: user and host.
+        by: String,
     },
     /// Something was decided.
     Decided {

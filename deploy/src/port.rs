@@ -7,7 +7,7 @@ use crate::{
     model::{Action, HookMoment, Intent, UnitFacts, UnitId},
     plan::Hook,
     reason::ReasonCode,
-    state::Failure,
+    state::{Command, Failure},
 };
 use async_trait::async_trait;
 use pipeline::name::Name;
@@ -147,6 +147,45 @@ pub enum SwapError {
     /// The record could not be written.
     #[error("could not write the rollout record")]
     Write(#[source] std::io::Error),
+}
+
+/// What an operator asks, from another process, of the executor that carries out one rollout. It holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Request {
+    /// Format version; see [`Request::FORMAT`].
+    pub version: u32,
+    /// Names it; sorts by the time at which it was left.
+    pub id: String,
+    /// The run that is meant …
+    pub run: String,
+    /// … and the executor of it: another generation has not been asked.
+    pub generation: u64,
+    /// What is asked for.
+    pub command: Command,
+    /// Who asks: user and host.
+    pub actor: String,
+}
+
+impl Request {
+    /// The format this version writes; older is read, newer is refused.
+    pub const FORMAT: u32 = 1;
+}
+
+/// Where requests are left for the executor that holds the lease: beside the rollout record, at its home.
+#[async_trait]
+pub trait Requests: Send + Sync {
+    /// Leaves a request: it is seen as a whole or not at all.
+    async fn leave(&self, request: &Request) -> std::io::Result<()>;
+
+    /// Whether a request still lies there.
+    async fn is_left(&self, id: &str) -> std::io::Result<bool>;
+
+    /// Removes a request; says whether it was still there.
+    async fn remove(&self, id: &str) -> std::io::Result<bool>;
+
+    /// Every request that lies there, oldest first: its id, and the request unless it cannot be read.
+    async fn all(&self) -> std::io::Result<Vec<(String, Option<Request>)>>;
 }
 
 /// Where the state of a rollout is written down before anything is done.

@@ -31,6 +31,9 @@ pub struct Status {
     pub rollout: Option<OpenRollout>,
     /// The lease, if it is held.
     pub lease: Option<LeaseStatus>,
+    /// Why nothing is deployed for now, if so.
+    #[serde(default)]
+    pub freeze: Option<FreezeStatus>,
     /// What to type next, if something is not as it should be.
     pub next: Vec<String>,
 }
@@ -129,6 +132,20 @@ pub struct LeaseStatus {
     pub verdict: String,
 }
 
+/// Why nothing is deployed for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FreezeStatus {
+    /// Since when.
+    pub since: jiff::Timestamp,
+    /// Who caused it: user and host.
+    pub actor: String,
+    /// Why, for people.
+    pub why: String,
+    /// The release that was taken back.
+    pub release: String,
+}
+
 /// One run that is over, as `history` lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -162,6 +179,14 @@ pub struct HistoryEntry {
 impl Status {
     /// The format this version writes.
     pub const FORMAT: u32 = 1;
+}
+
+impl FreezeStatus {
+    /// All of it in a sentence, without the environment.
+    pub fn sentence(&self) -> String {
+        let Self { since, actor, why, release } = self;
+        format!("{why} by {actor} at {since:.0} (release {release} was taken back)")
+    }
 }
 
 impl HistoryEntry {

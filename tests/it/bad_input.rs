@@ -150,3 +150,12 @@ fn a_wrong_command_line_is_a_usage_error() {
     }
     project.assert_nothing_stands();
 }
+
+#[test]
+fn programs_are_told_of_a_wrong_command_line_in_json() {
+    let project = Project::with(Shape::api_only());
+    let refused = project.run(&["deploy", "--no-such-option", "--format", "json"]).expect(2);
+    let told: serde_json::Value = serde_json::from_str(refused.stderr.trim()).expect("one JSON object");
+    assert_eq!(told["error"]["kind"], "usage", "{told}");
+    assert!(told["error"]["message"].to_string().contains("--no-such-option"), "{told}");
+}

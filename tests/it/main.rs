@@ -3,9 +3,11 @@
 mod bad_input;
 mod data_path;
 mod first_deploy;
+mod freeze;
 mod interrupted;
 mod lease;
 mod output;
 mod plan;
 mod protected;
+mod requests;
 mod state_files;

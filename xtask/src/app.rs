@@ -36,11 +36,12 @@ pub fn main() -> ExitCode {
 
 fn run(program: String, arguments: Vec<OsString>, variables: BTreeMap<OsString, OsString>) -> Exit {
     let command_line = cli::with_names(&program).color(help_colour(&arguments));
+    let is_json = wants_json(&arguments, variables.get(OsStr::new("FAIRLEAD_FORMAT")));
     let parsed =
         command_line.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let Cli { global, command } = match parsed {
         Ok(cli) => cli,
-        Err(error) => return tell_usage(&error),
+        Err(error) => return tell_usage(&error, is_json),
     };
     // The provider is installed once in a process; a second one would be refused, which is no harm.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -98,20 +99,42 @@ fn runtime(workers: usize) -> Result<tokio::runtime::Runtime, Failure> {
 
 /// Help is coloured before the command line is understood, so the choice is looked for by hand.
 fn help_colour(arguments: &[OsString]) -> ColorChoice {
-    let apart = arguments.windows(2).filter(|pair| pair[0] == "--color").filter_map(|pair| pair[1].to_str());
-    let joined = arguments.iter().filter_map(|argument| argument.to_str()?.strip_prefix("--color="));
-    match apart.chain(joined).last() {
+    match option(arguments, "--color") {
         Some("always") => ColorChoice::Always,
         Some("never") => ColorChoice::Never,
         Some(_) | None => ColorChoice::Auto,
     }
 }
 
+/// Whether programs read what is told: looked for by hand for a command line that is not understood.
+fn wants_json(arguments: &[OsString], variable: Option<&OsString>) -> bool {
+    let variable = variable.and_then(|value| value.to_str());
+    option(arguments, "--format").or(variable) == Some("json")
+}
+
+/// The last value of an option, apart from it or joined to it.
+fn option<'a>(arguments: &'a [OsString], name: &str) -> Option<&'a str> {
+    let apart = arguments.windows(2).filter(|pair| pair[0] == name).filter_map(|pair| pair[1].to_str());
+    let joined = |argument: &'a OsString| argument.to_str()?.strip_prefix(name)?.strip_prefix('=');
+    apart.chain(arguments.iter().filter_map(joined)).last()
+}
+
 /// `--help` and `--version` are told on standard output and are no errors.
-fn tell_usage(error: &clap::Error) -> Exit {
+fn tell_usage(error: &clap::Error, is_json: bool) -> Exit {
+    if is_json && error.exit_code() != 0 {
+        return tell_without_reporter(&usage(&error.render().to_string()), Format::Json);
+    }
     // A reader that has gone away does not need the rest.
     let _ = error.print();
     if error.exit_code() == 0 { Exit::Done } else { Exit::Usage }
+}
+
+/// What clap says, as an error of ours: its first paragraph is what is wrong, the others say what to do.
+fn usage(text: &str) -> Failure {
+    let mut paragraphs = text.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty());
+    let first = paragraphs.next().unwrap_or("the command line is not understood");
+    let error = Failure::usage(first.strip_prefix("error: ").unwrap_or(first));
+    paragraphs.fold(error, |error, paragraph| error.hint(paragraph)).into()
 }
 
 fn tell_without_reporter(failure: &Failure, format: Format) -> Exit {
@@ -157,6 +180,24 @@ mod tests {
         assert_eq!(exit(&["no-such-command"]), 2);
         assert_eq!(exit(&["deploy", "--no-such-option"]), 2);
         assert_eq!(exit(&[]), 2);
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_told_to_programs_as_json() {
+        let arguments = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let json = OsString::from("json");
+        assert!(wants_json(&arguments("xtask --format json deploy --nonsense"), None));
+        assert!(wants_json(&arguments("xtask deploy --nonsense --format=json"), None));
+        assert!(wants_json(&arguments("xtask deploy --nonsense"), Some(&json)));
+        assert!(!wants_json(&arguments("xtask deploy --format plain"), Some(&json)));
+        let command_line = cli::with_names("cargo xtask");
+        let error = command_line.try_get_matches_from(["xtask", "deploy", "--no-such"]).expect_err("refused");
+        let failure = usage(&error.render().to_string());
+        assert_eq!(failure.exit(), Exit::Usage);
+        let error = &failure.to_json().expect("there is something to say")["error"];
+        assert_eq!(error["kind"], "usage");
+        assert!(error["message"].as_str().is_some_and(|text| text.contains("--no-such")), "{error}");
+        assert!(error["hints"].to_string().contains("--help"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use deploy::{decide::Leave, run::End, session::Kind, state::Outcome};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done, and healthy; also a rollback that was asked for.
+    /// Done, and healthy; also a rollback, hold or pause that was asked for.
     Done = 0,
     /// A stage failed; nothing was deployed.
     StageFailed = 1,
@@ -18,7 +18,7 @@ pub enum Exit {
     RolledBack = 10,
     /// The rollback failed: a human is needed.
     RollbackFailed = 11,
-    /// Held or inconclusive: everything was left as it is, a human decides.
+    /// Held, paused or inconclusive: everything was left as it is, a human decides.
     Held = 12,
     /// The lease is held by another, or was lost.
     Locked = 13,
@@ -35,6 +35,10 @@ pub enum Asked {
     Apply,
     /// To end an open rollout and bring back what stood before.
     Cancel,
+    /// To end an open rollout and leave everything as it is.
+    Hold,
+    /// To pause an open rollout.
+    Pause,
 }
 
 impl Exit {
@@ -60,13 +64,15 @@ impl Exit {
     /// What it means, for `--help`.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::Done => "done, and healthy (also a rollback that was asked for)",
+            Self::Done => "done, and healthy (also a rollback, hold or pause that was asked for)",
             Self::StageFailed => "a stage failed, nothing was deployed",
             Self::Usage => "the command line or the configuration is wrong",
-            Self::Refused => "refused, nothing was changed (stale plan, failed check, protected environment)",
+            Self::Refused => {
+                "refused, nothing was changed (stale plan, failed check, protected environment, freeze)"
+            }
             Self::RolledBack => "rolled back: what stood before stands again, possibly nothing",
             Self::RollbackFailed => "the rollback failed, a human is needed",
-            Self::Held => "held or inconclusive, a human decides",
+            Self::Held => "held, paused or inconclusive, a human decides",
             Self::Locked => "the lease is held by another, or was lost",
             Self::Interrupted => "interrupted, can be resumed",
             Self::Bug => "a bug in Fairlead",
@@ -77,14 +83,31 @@ impl Exit {
     pub fn of_end(end: &End, asked: Asked) -> Self {
         match (end, asked) {
             (End::Finished(Outcome::RolledBack { .. }), Asked::Cancel) => Self::Done,
-            (End::Finished(Outcome::RolledBack { .. }), Asked::Apply) => Self::RolledBack,
+            (End::Finished(Outcome::RolledBack { .. }), _) => Self::RolledBack,
             (End::Finished(Outcome::Succeeded), _) => Self::Done,
             (End::Finished(Outcome::Refused { .. }), _) => Self::Refused,
+            (End::Finished(Outcome::Held { .. }), Asked::Hold) => Self::Done,
             (End::Finished(Outcome::Held { .. }), _) => Self::Held,
             (End::Finished(Outcome::RollbackFailed { .. }), _) => Self::RollbackFailed,
             (End::Left(Leave::Interrupted), _) => Self::Interrupted,
+            (End::Left(Leave::Paused), Asked::Pause) => Self::Done,
             (End::Left(Leave::Paused), _) => Self::Held,
             (End::Left(Leave::Lost { .. }), _) => Self::Locked,
+        }
+    }
+
+    /// How a rollout ended that another process carried out, by the word of its entry in the history. A rollout that
+    /// succeeded before it could be ended or paused is a refusal: nothing was changed by whoever asked.
+    pub fn of_entry(outcome: &str, asked: Asked) -> Self {
+        match (outcome, asked) {
+            ("succeeded", Asked::Apply) | ("rolled-back", Asked::Cancel) | ("held", Asked::Hold) => {
+                Self::Done
+            }
+            ("succeeded" | "refused", _) => Self::Refused,
+            ("rolled-back", _) => Self::RolledBack,
+            ("rollback-failed", _) => Self::RollbackFailed,
+            // A word of a later version: a human looks.
+            (_, _) => Self::Held,
         }
     }
 
@@ -130,9 +153,33 @@ mod tests {
             (End::Left(Leave::Lost { generation: 3 }), Asked::Apply, 13),
             (End::Left(Leave::Interrupted), Asked::Apply, 14),
             (End::Left(Leave::Paused), Asked::Apply, 12),
+            (End::Left(Leave::Paused), Asked::Pause, 0),
+            (End::Finished(Outcome::Held { cause: cause(), back: false }), Asked::Hold, 0),
+            (End::Finished(Outcome::Held { cause: cause(), back: true }), Asked::Cancel, 12),
+            (rolled_back(), Asked::Hold, 10),
         ];
         for (end, asked, code) in table {
             assert_eq!(Exit::of_end(&end, asked).code(), code, "{end:?} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_asked_another_process_gets_what_was_asked_for_or_the_true_end() {
+        let table = [
+            ("rolled-back", Asked::Cancel, 0),
+            ("rolled-back", Asked::Hold, 10),
+            ("rolled-back", Asked::Pause, 10),
+            ("rolled-back", Asked::Apply, 10),
+            ("held", Asked::Hold, 0),
+            ("held", Asked::Cancel, 12),
+            ("succeeded", Asked::Apply, 0),
+            ("succeeded", Asked::Cancel, 3),
+            ("succeeded", Asked::Pause, 3),
+            ("refused", Asked::Cancel, 3),
+            ("rollback-failed", Asked::Cancel, 11),
+        ];
+        for (outcome, asked, code) in table {
+            assert_eq!(Exit::of_entry(outcome, asked).code(), code, "{outcome} {asked:?}");
         }
     }
 

@@ -11,7 +11,9 @@ use deploy::{
     port::GateResult,
     reason::ReasonCode,
     state::{Failure, Step},
-    status::{HistoryEntry, LeaseStatus, OpenRollout, ServiceStatus, Standing, Status, UnitStatus},
+    status::{
+        FreezeStatus, HistoryEntry, LeaseStatus, OpenRollout, ServiceStatus, Standing, Status, UnitStatus,
+    },
     strategy::{BatchSize, Rolling, Strategy},
 };
 use jiff::Timestamp;
@@ -283,6 +285,7 @@ pub(crate) fn status() -> Status {
             started_at: ago(120),
         }),
         lease: Some(lease()),
+        freeze: Some(freeze()),
         next: vec!["cargo xtask resume local".to_owned(), "cargo xtask rollback local".to_owned()],
         ..absent()
     }
@@ -298,7 +301,17 @@ pub(crate) fn absent() -> Status {
         services: Vec::new(),
         rollout: None,
         lease: None,
+        freeze: None,
         next: vec!["cargo xtask deploy local".to_owned()],
+    }
+}
+
+pub(crate) fn freeze() -> FreezeStatus {
+    FreezeStatus {
+        since: ago(600),
+        actor: "ann@laptop".to_owned(),
+        why: "it was rolled back by hand".to_owned(),
+        release: "77aa00bb11cc".to_owned(),
     }
 }
 

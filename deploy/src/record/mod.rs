@@ -10,12 +10,14 @@ mod claim;
 mod holder;
 mod keeper;
 mod lease;
+mod requests;
 mod store;
 
 pub use claim::{Acquired, Acquisition, Claim, LeaseError, Tenure, acquire, release, renew, write};
 pub use holder::{Death, Holder, Liveness, Processes, ThisMachine};
 pub use keeper::LeaseKeeper;
 pub use lease::{Lease, LeaseVerdict, Observer, Stamp, describe, judge};
+pub use requests::FileRequests;
 pub use store::{Damaged, History, RecordError, RecordStore};
 
 use crate::{model::Millis, plan::PlanKind, reason::ReasonCode};
@@ -91,6 +93,9 @@ pub struct Freeze {
     pub actor: String,
     /// Why, for people.
     pub why: String,
+    /// The release that was taken back.
+    #[serde(default)]
+    pub release: String,
 }
 
 /// How a rollout ended: an entry of the history.

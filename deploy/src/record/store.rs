@@ -1,6 +1,6 @@
 //! Where the record and the history of an environment are kept: a folder on its home.
 
-use super::{Finished, Record};
+use super::{FileRequests, Finished, Record};
 use pipeline::{
     crossing,
     store::{self, FileError, Format, ReadError},
@@ -21,6 +21,7 @@ use std::{
 const RECORD: &str = "record.json";
 const LOCK: &str = "record.lock";
 const HISTORY: &str = "history";
+const REQUESTS: &str = "requests";
 
 /// What the lock file says once there is a record, so that one that disappears is missed.
 const MARK: &[u8] = b"A rollout record stands beside this file.\n";
@@ -139,6 +140,11 @@ impl<P, S> RecordStore<P, S> {
     /// The record's file.
     pub fn path(&self) -> PathBuf {
         self.folder.join(RECORD)
+    }
+
+    /// Where requests to the executor are left.
+    pub fn requests(&self) -> FileRequests {
+        FileRequests::open(self.folder.join(REQUESTS))
     }
 
     /// Adds a finished run to the history. Adding the same run again replaces its entry, so it may be repeated after a
@@ -323,7 +329,7 @@ fn entry_name(entry: &Finished) -> String {
     format!("{:014}-{run}.json", entry.finished_at)
 }
 
-fn names_in(folder: &Path) -> io::Result<Vec<OsString>> {
+pub(super) fn names_in(folder: &Path) -> io::Result<Vec<OsString>> {
     let list = || fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
     match list() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -331,6 +337,6 @@ fn names_in(folder: &Path) -> io::Result<Vec<OsString>> {
     }
 }
 
-fn is_hidden(name: &OsStr) -> bool {
+pub(super) fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }

@@ -66,6 +66,8 @@ pub struct Rollout {
     pub mask: Arc<dyn Fn(&str) -> String + Send + Sync>,
     /// Ends everything when the lease is lost.
     pub lost: CancellationToken,
+    /// How long it stays in a pause until it is promoted; none if it is left at once.
+    pub stay_paused: Option<Duration>,
 }
 
 /// How an executor came out of a rollout.
@@ -112,6 +114,7 @@ impl Rollout {
         }
         let mut facts = BTreeMap::new();
         let mut told = Vec::new();
+        let mut paused_since = None;
         loop {
             let unreachable = self.observe(&mut facts).await;
             evidence.follow(&self.plan, &facts, self.clock.now());
@@ -130,7 +133,8 @@ impl Rollout {
             }
             let Decision { next, leave, .. } = decision;
             state = next;
-            if let Some(leave) = leave {
+            let stays = self.stays(leave, &mut paused_since);
+            if let Some(leave) = leave.filter(|_| !stays) {
                 if matches!(leave, Leave::Interrupted | Leave::Paused) {
                     effects.finish(LAST_EFFECTS).await;
                 }
@@ -145,6 +149,17 @@ impl Rollout {
                 return Ok(End::Left(Leave::Lost { generation: self.generation + 1 }));
             }
         }
+    }
+
+    /// Whether it stays in the pause that it is in; `since` remembers when that began.
+    fn stays(&self, leave: Option<Leave>, since: &mut Option<Millis>) -> bool {
+        if leave != Some(Leave::Paused) {
+            *since = None;
+            return false;
+        }
+        let began = *since.get_or_insert(self.clock.now());
+        let paused_for = self.clock.now().saturating_sub(began);
+        self.stay_paused.is_some_and(|limit| u128::from(paused_for) < limit.as_millis())
     }
 
     /// Waits until there is something new to decide on.

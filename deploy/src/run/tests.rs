@@ -165,6 +165,7 @@ async fn run(setup: Setup) -> Case {
     let (told, lost) = (events.clone(), CancellationToken::new());
     let folder = tempfile::tempdir().expect("a temporary folder");
     let rollout = Rollout {
+        stay_paused: None,
         plan: plan.clone(),
         generation: 1,
         targets: BTreeMap::from([(name, target.clone() as Arc<dyn Target>)]),

@@ -3,6 +3,7 @@
 use super::{
     ApplyOptions, Events, Kind, Session, SessionError,
     clock::RealClock,
+    ear::Ear,
     lease::{Held, Kept, lease_error, lost},
     planning::record_error,
     scribe::{Scribe, Told},
@@ -54,6 +55,10 @@ impl Session {
         let held = self.acquire(&plan.run, &options, floor, &events).await?;
         if let Some(open) = &held.open {
             let error = self.in_the_way(open);
+            held.give_back().await;
+            return Err(error);
+        }
+        if let Err(error) = self.frozen(held.freeze.as_ref(), &plan, &options) {
             held.give_back().await;
             return Err(error);
         }
@@ -154,6 +159,9 @@ impl Session {
         let began = clock.now();
         let plan = Arc::new(plan);
         let scribe = self.scribe(&plan, &held)?;
+        let events = scribe.before(events);
+        let (requests, run) = (Arc::new(self.requests()), plan.run.clone());
+        let (ear, commands) = Ear::begin(requests, run, held.generation, commands, events.clone());
         let rollout = Rollout {
             prober: Arc::new(self.prober(&plan, clock.clone())),
             hooks: Arc::new(crate::adapter::hook::CommandHooks),
@@ -162,11 +170,12 @@ impl Session {
             targets,
             clock: clock.clone(),
             record: Arc::new(Kept(held.keeper.clone())),
-            events: scribe.before(events),
+            events,
             dossiers: self.state.join("dossier"),
             program: self.program().to_owned(),
             mask: self.mask(),
             lost: held.keeper.lost(),
+            stay_paused: options.wait,
         };
         let end = rollout.run(state, resumed, commands).await;
         scribe.finish();
@@ -180,7 +189,9 @@ impl Session {
                 self.store().append_history(&entry).map_err(|error| {
                     SessionError::new(Kind::State, "the history could not be written").because(error)
                 })?;
-                held.finish(&plan, outcome.clone(), entry).await?;
+                let by = ear.ended_by().unwrap_or_else(|| held.actor.clone());
+                let freeze = self.freeze_after(&plan, &outcome, &options, by, clock.now());
+                held.finish(&plan, outcome.clone(), entry, freeze).await?;
                 Ok(End::Finished(outcome))
             }
             Ok(left) => {
@@ -237,7 +248,7 @@ impl Session {
             Phase::Finished(Outcome::RollbackFailed { failure, .. }) => {
                 format!("its rollback failed: {}: {}", failure.reason, failure.message)
             }
-            _ if open.state.is_paused() => "paused, as planned".to_owned(),
+            _ if open.state.is_paused() => "paused".to_owned(),
             phase => format!("left while {}", phase.word()),
         };
         let carry_on = if phase.starts_with("paused") { "promote" } else { "resume" };

@@ -9,8 +9,8 @@ use crate::{
     port::{RolloutRecord, SwapError},
     reason::ReasonCode,
     record::{
-        Acquired, Acquisition, Claim, Finished, Holder, LeaseError, LeaseKeeper, Observer, OpenRollout,
-        Stamp, ThisMachine, acquire, describe,
+        Acquired, Acquisition, Claim, Finished, Freeze, Holder, LeaseError, LeaseKeeper, Observer,
+        OpenRollout, Record, Stamp, ThisMachine, acquire, describe,
     },
     state::{Outcome, State},
 };
@@ -24,6 +24,7 @@ pub(super) type Keeper = LeaseKeeper<Plan, State>;
 pub(super) struct Held {
     pub(super) keeper: Arc<Keeper>,
     pub(super) open: Option<OpenRollout<Plan, State>>,
+    pub(super) freeze: Option<Freeze>,
     pub(super) generation: u64,
     pub(super) actor: String,
     /// Whose lease was taken over, for people.
@@ -57,7 +58,10 @@ impl Session {
                 let lines = describe(Some(&lease), liveness, verdict, &now);
                 let text = format!("the lease of environment `{}` is held by another", self.environment());
                 let error = SessionError::new(Kind::Locked, format!("{text}\n{}", lines.join("\n")));
-                Err(error.hint(format!("`{} lock {}` shows it", self.program(), self.environment())))
+                let (program, environment) = (self.program(), self.environment());
+                Err(error
+                    .hint(format!("`{program} lock {environment}` shows it"))
+                    .hint(format!("`{program} cancel {environment}` has its rollout ended and undone")))
             }
             Acquisition::Acquired(acquired) => {
                 let Acquired { tenure, record, taken_over } = *acquired;
@@ -72,7 +76,8 @@ impl Session {
                 let (ttl, beat) = (Duration::from_millis(lease.ttl), Duration::from_millis(lease.heartbeat));
                 let keeper = Arc::new(Keeper::start(self.store(), tenure, ttl, beat));
                 let actor = format!("{}@{}", holder.user, holder.host);
-                Ok(Held { keeper, open: record.open, generation, actor, took_over })
+                let Record { open, freeze, .. } = record;
+                Ok(Held { keeper, open, freeze, generation, actor, took_over })
             }
         }
     }
@@ -86,12 +91,14 @@ impl Held {
         }
     }
 
-    /// Writes the end of the rollout and gives the lease back, in one write. What needs a human stays open.
+    /// Writes the end of the rollout and gives the lease back, in one write. What needs a human stays open; a
+    /// freeze is set if one follows from it.
     pub(super) async fn finish(
         self,
         plan: &Plan,
         outcome: Outcome,
         entry: Finished,
+        freeze: Option<Freeze>,
     ) -> Result<(), SessionError> {
         let bad = match &outcome {
             // A release that stands is not a bad one: it was its new configuration that failed.
@@ -111,6 +118,9 @@ impl Held {
                 record.bad_releases.insert(release);
             } else if outcome == Outcome::Succeeded {
                 record.bad_releases.remove(&release);
+            }
+            if freeze.is_some() {
+                record.freeze = freeze;
             }
             record.last = Some(entry);
         });

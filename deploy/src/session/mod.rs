@@ -2,8 +2,11 @@
 //! journal together and holds no rules of its own.
 
 mod apply;
+mod ask;
 mod clock;
+mod ear;
 mod error;
+mod freeze;
 mod lease;
 mod planning;
 mod scribe;
@@ -20,7 +23,7 @@ use crate::{
     port::{Target, TargetSeen},
     record::RecordStore,
     state::State,
-    status::{HistoryEntry, LeaseStatus},
+    status::{FreezeStatus, HistoryEntry, LeaseStatus},
 };
 use pipeline::{
     name::Name,
@@ -30,9 +33,11 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use vault::Vault;
 
+pub use ask::{Answer, Asking, Listener};
 pub use error::{Kind, SessionError};
 
 /// Who is told what happened.
@@ -76,6 +81,10 @@ pub struct ApplyOptions {
     pub command: String,
     /// Whether a rollback was asked for: then it is success.
     pub rollback_asked: bool,
+    /// Whether a human has confirmed it by typing the environment's name: then it is carried out despite a freeze.
+    pub confirmed: bool,
+    /// How long it stays in a pause until it is promoted; none if it is left at once.
+    pub wait: Option<Duration>,
 }
 
 /// What `lock` shows.
@@ -83,7 +92,9 @@ pub struct ApplyOptions {
 pub struct Lock {
     /// The lease, if it is held.
     pub lease: Option<LeaseStatus>,
-    /// The same for people, line by line, with what to do.
+    /// Why nothing is deployed for now, if so.
+    pub freeze: Option<FreezeStatus>,
+    /// The lease for people, line by line, with what to do.
     pub lines: Vec<String>,
 }
 

@@ -3,6 +3,7 @@
 use super::{
     History, Kind, Lock, Session, SessionError, UnitLog,
     clock::RealClock,
+    freeze::freeze_status,
     planning::{merged, record_error},
 };
 use crate::{
@@ -43,7 +44,10 @@ impl Session {
         }
         let health = summary(services.iter().map(|service| service.health));
         let rollout = record.open.as_ref().map(open_rollout);
-        let next = self.next(health, rollout.as_ref());
+        let mut next = self.next(health, rollout.as_ref());
+        if record.freeze.is_some() {
+            next.push(format!("{} lock --unfreeze {}", self.program(), self.environment()));
+        }
         Ok(Status {
             version: Status::FORMAT,
             project: self.loaded.project.name.clone(),
@@ -53,6 +57,7 @@ impl Session {
             services,
             rollout,
             lease: record.lease.as_ref().map(lease_status).transpose()?,
+            freeze: record.freeze.as_ref().map(freeze_status),
             next,
         })
     }
@@ -82,7 +87,8 @@ impl Session {
         let lease = record.lease.as_ref();
         let (liveness, verdict, now) = judged(lease)?;
         let lines = describe(lease, liveness, verdict, &now);
-        Ok(Lock { lease: lease.map(lease_status).transpose()?, lines })
+        let freeze = record.freeze.as_ref().map(freeze_status);
+        Ok(Lock { lease: lease.map(lease_status).transpose()?, freeze, lines })
     }
 
     /// The rollout that is open: interrupted, held, crashed, or under way.
@@ -240,7 +246,7 @@ fn unit_status(facts: &UnitFacts, current: bool, answer: Option<Answer>) -> Unit
     }
 }
 
-fn open_rollout(open: &Open<Plan, State>) -> OpenRollout {
+pub(super) fn open_rollout(open: &Open<Plan, State>) -> OpenRollout {
     let held = match &open.state.phase {
         Phase::Finished(Outcome::Held { cause, .. }) => Some(cause),
         Phase::Finished(Outcome::RollbackFailed { failure, .. }) => Some(failure.as_ref()),
@@ -260,7 +266,9 @@ fn open_rollout(open: &Open<Plan, State>) -> OpenRollout {
     }
 }
 
-fn judged(lease: Option<&Lease>) -> Result<(record::Liveness, record::LeaseVerdict, Stamp), SessionError> {
+pub(super) fn judged(
+    lease: Option<&Lease>,
+) -> Result<(record::Liveness, record::LeaseVerdict, Stamp), SessionError> {
     let system =
         |error| SessionError::new(Kind::State, "this process could not be identified").because(error);
     let me = Holder::this_process().map_err(system)?;
@@ -295,7 +303,7 @@ fn lease_status(lease: &Lease) -> Result<LeaseStatus, SessionError> {
     })
 }
 
-fn history_entry(environment: &Name, entry: record::Finished) -> HistoryEntry {
+pub(super) fn history_entry(environment: &Name, entry: record::Finished) -> HistoryEntry {
     HistoryEntry {
         version: HistoryEntry::FORMAT,
         run: entry.run,
@@ -312,6 +320,6 @@ fn history_entry(environment: &Name, entry: record::Finished) -> HistoryEntry {
     }
 }
 
-fn timestamp(millis: u64) -> jiff::Timestamp {
+pub(super) fn timestamp(millis: u64) -> jiff::Timestamp {
     i64::try_from(millis).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default()
 }

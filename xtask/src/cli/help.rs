@@ -87,6 +87,31 @@ Examples:
   {program} rollback local
   {program} rollback production --to 3f9a1c2b4d5e --yes";
 
+pub(super) const PAUSE: &str = "\
+What is under way comes to its end, nothing more is begun, and the rollout stays open: `promote`
+carries it on, `cancel` ends it. The `deploy` that is paused exits with 12, unless it was told to
+--wait; this command exits with 0.
+
+Examples:
+  {program} pause production";
+
+pub(super) const CANCEL: &str = "\
+The process that carries the rollout out is asked to end it, and exits with 10 (12 with --hold).
+Where none does (any more), the rollout is ended here. This command waits for the end, and exits
+with 0 if it is the one that was asked for. Without an open rollout it exits with 3.
+
+Examples:
+  {program} cancel production
+  {program} cancel production --hold    leave everything as it is, for inspection";
+
+pub(super) const LOCK: &str = "\
+A rollback by hand freezes every environment but `local`: `deploy` is refused until a human types
+the environment's name, or lifts the freeze.
+
+Examples:
+  {program} lock production
+  {program} lock --unfreeze production";
+
 pub(super) const LOGS: &str = "\
 Examples:
   {program} logs                 the last lines of every unit here

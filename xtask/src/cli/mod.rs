@@ -106,11 +106,18 @@ pub(crate) enum Command {
     Resume(Environment),
     /// Carry on a paused rollout with its next batch
     Promote(Environment),
+    /// Pause a running rollout, whoever carries it out
+    #[command(after_help = help::PAUSE)]
+    Pause(Environment),
+    /// End the open rollout, whoever carries it out, and bring back what stood before
+    #[command(after_help = help::CANCEL)]
+    Cancel(Cancel),
     /// Show what units have logged
     #[command(after_help = help::LOGS)]
     Logs(Logs),
-    /// Show who holds the lease, and why
-    Lock(Environment),
+    /// Show who holds the lease, and why; lift a freeze
+    #[command(after_help = help::LOCK)]
+    Lock(Lock),
     /// Run the project's tests, unless nothing has changed
     Test(Stage),
     /// Build the release, unless nothing has changed
@@ -162,6 +169,9 @@ pub(crate) struct Deploy {
     /// Leave a failed first deploy standing for inspection
     #[arg(long)]
     pub(crate) keep_failed: bool,
+    /// Stay in a pause until it is promoted, at most this long [default: 24h]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "24h")]
+    pub(crate) wait: Option<Span>,
 }
 
 #[derive(Debug, Args)]
@@ -224,6 +234,30 @@ pub(crate) struct Rollback {
     /// Return to this release instead of the previous one
     #[arg(long, value_name = "RELEASE")]
     pub(crate) to: Option<String>,
+    /// Do not ask for confirmation
+    #[arg(short, long, env = "FAIRLEAD_YES", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    #[command(flatten)]
+    pub(crate) environment: Environment,
+    /// Leave everything as it is instead, for inspection
+    #[arg(long)]
+    pub(crate) hold: bool,
+    /// Do not ask for confirmation
+    #[arg(short, long, env = "FAIRLEAD_YES", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Lock {
+    #[command(flatten)]
+    pub(crate) environment: Environment,
+    /// Lift the freeze that a manual rollback has set
+    #[arg(long)]
+    pub(crate) unfreeze: bool,
     /// Do not ask for confirmation
     #[arg(short, long, env = "FAIRLEAD_YES", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub(crate) yes: bool,

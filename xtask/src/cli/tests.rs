@@ -41,8 +41,8 @@ fn the_long_help_lists_exit_codes() {
 #[test]
 fn each_command_explains_itself() {
     let commands = [
-        "deploy", "plan", "simulate", "status", "history", "rollback", "resume", "logs", "lock", "test",
-        "build", "doctor", "down",
+        "deploy", "plan", "simulate", "status", "history", "rollback", "resume", "pause", "cancel", "logs",
+        "lock", "test", "build", "doctor", "down",
     ];
     for command in commands {
         insta::assert_snapshot!(format!("help_{command}"), help(&format!("{command} -h")));

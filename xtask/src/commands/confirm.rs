@@ -7,16 +7,27 @@ use crate::{
 };
 use std::io::{self, BufRead};
 
-/// Asks for the environment's name, unless the environment is not protected or `--yes` was given.
+/// What is to be confirmed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Confirmation<'a> {
+    /// The environment, whose name is to be typed.
+    pub(super) environment: &'a str,
+    /// Whether it has to be confirmed at all: it is protected.
+    pub(super) needed: bool,
+    /// Whether `--yes` was given, which confirms it.
+    pub(super) yes: bool,
+    /// What is done then: a sentence.
+    pub(super) what: &'a str,
+}
+
+/// Asks for the environment's name, unless that is not needed or `--yes` was given.
 pub(super) async fn confirm(
     context: &Context,
     stops: &mut Stops,
-    environment: &str,
-    protected: bool,
-    yes: bool,
-    what: &str,
+    confirmation: Confirmation<'_>,
 ) -> Result<(), Failure> {
-    if !protected || yes {
+    let Confirmation { environment, needed, yes, what } = confirmation;
+    if !needed || yes {
         return Ok(());
     }
     if !context.is_interactive {

@@ -1,7 +1,7 @@
 //! `deploy`: the stages that are not done yet, then the rollout.
 
 use super::{
-    confirm::confirm,
+    confirm::{Confirmation, confirm},
     plan,
     protection::{self, Asked as ProtectedRequest},
     rollout::{Aim, carry_out},
@@ -16,6 +16,7 @@ use crate::{
     wire::{self, Opened},
 };
 use deploy::{plan::Plan, session::ApplyOptions};
+use std::time::Duration;
 
 /// Deploys.
 pub(super) async fn run(context: &Context, request: &Deploy) -> Result<Ending, Failure> {
@@ -32,17 +33,37 @@ pub(super) async fn run(context: &Context, request: &Deploy) -> Result<Ending, F
         })?;
     }
     let mut stops = Stops::listen()?;
+    // Said before anything is built: while it is frozen, only a human at a terminal deploys.
+    let freeze = opened.session.freeze().await?;
+    let can_type = context.is_interactive && !request.yes;
+    if let Some(freeze) = freeze.as_ref().filter(|_| !can_type) {
+        return Err(opened.session.refuse_frozen(freeze).into());
+    }
     let plan = get_plan(context, &opened, &mut stops, request).await?;
     if plan.is_empty() {
         let sentence = format!("nothing to do: release {} already stands on {environment}", plan.release);
         return Ok(Ending::done(sentence, context.took()));
     }
     context.narrator.tell(&Story::Planned(&plan));
-    let what = format!("Release {} goes to the protected environment `{environment}`.", plan.release);
-    confirm(context, &mut stops, environment, protected, request.yes, &what).await?;
+    let what = match &freeze {
+        Some(freeze) => format!(
+            "`{environment}` is frozen: {}. Release {} goes there all the same.",
+            freeze.sentence(),
+            plan.release
+        ),
+        None => format!("Release {} goes to the protected environment `{environment}`.", plan.release),
+    };
+    let needed = protected || freeze.is_some();
+    confirm(context, &mut stops, Confirmation { environment, needed, yes: request.yes, what: &what }).await?;
     let release = plan.release.clone();
     let command = format!("deploy {environment}");
-    let options = ApplyOptions { keep_failed: request.keep_failed, command, rollback_asked: false };
+    let options = ApplyOptions {
+        keep_failed: request.keep_failed,
+        command,
+        rollback_asked: false,
+        confirmed: needed && !request.yes,
+        wait: request.wait.as_ref().map(|span| Duration::from_millis(span.as_millis())),
+    };
     let aim = Aim { environment, release: &release, asked: Asked::Apply };
     let apply = |events, commands| opened.session.apply(plan, options, events, commands);
     carry_out(context, &mut stops, aim, apply).await.map(|(_, ending)| ending)

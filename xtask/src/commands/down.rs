@@ -1,6 +1,6 @@
 //! `down`: every unit of an environment is stopped.
 
-use super::confirm::confirm;
+use super::confirm::{Confirmation, confirm};
 use crate::{
     cli::Down,
     context::Context,
@@ -17,7 +17,8 @@ pub(super) async fn run(context: &Context, request: &Down) -> Result<Ending, Fai
     let protected = opened.loaded.environment.protected;
     let mut stops = Stops::listen()?;
     let what = format!("Every unit of `{environment}` is stopped, and its ports are given back.");
-    confirm(context, &mut stops, environment, protected, request.yes, &what).await?;
+    let confirmation = Confirmation { environment, needed: protected, yes: request.yes, what: &what };
+    confirm(context, &mut stops, confirmation).await?;
     let told = || {
         context.narrator.note("units are still stopping; press Ctrl-C again to leave them to it");
         Then::Wait

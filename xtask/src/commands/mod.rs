@@ -1,5 +1,6 @@
 //! The commands: thin. Each loads what it needs, asks a session, and shows what it says.
 
+mod ask;
 mod confirm;
 mod data;
 mod deploy;
@@ -32,6 +33,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Option<En
         Command::Rollback(request) => rollback::run(context, &request).await.map(Some),
         Command::Resume(request) => resume::run(context, &request).await.map(Some),
         Command::Promote(request) => resume::promote(context, &request).await.map(Some),
+        Command::Pause(request) => ask::pause(context, &request).await.map(Some),
+        Command::Cancel(request) => ask::cancel(context, &request).await.map(Some),
         Command::Logs(request) => logs::run(context, &request).await.map(|()| None),
         Command::Lock(request) => data::lock(context, &request).await.map(|()| None),
         Command::Test(request) => stage::run(context, StageName::Test, &request).await.map(Some),

@@ -28,6 +28,11 @@ pub(super) async fn run(context: &Context, request: &Request) -> Result<(), Fail
     let mut stops = Stops::listen()?;
     let plan = make(context, &opened, &mut stops, &request.source).await?;
     context.output.document(&plan, |paint| render::plan(&plan, paint))?;
+    if let Some(freeze) = opened.session.freeze().await? {
+        let lift = context.command(&format!("lock --unfreeze {environment}"));
+        let why = freeze.sentence();
+        context.narrator.note(&format!("`{environment}` is frozen: {why}; `{lift}` lifts the freeze"));
+    }
     if let Some(path) = &request.out {
         wire::write_plan(path, &plan)?;
         let carry_out = context.command(&format!("deploy {environment} --plan {}", path.display()));

@@ -1,10 +1,22 @@
 //! `resume` and `promote`: the open rollout is carried on.
 
-use super::rollout::{Aim, carry_out};
-use crate::{
-    cli::Environment, context::Context, exit::Asked, failure::Failure, reporter::Ending, signals::Stops, wire,
+use super::{
+    ask::{Told, ask, ended, paused},
+    rollout::{Aim, carry_out},
 };
-use deploy::{session::ApplyOptions, state::Command};
+use crate::{
+    cli::Environment,
+    context::Context,
+    exit::{Asked, Exit},
+    failure::Failure,
+    reporter::Ending,
+    signals::Stops,
+    wire,
+};
+use deploy::{
+    session::{Answer, ApplyOptions},
+    state::Command,
+};
 
 /// Resumes.
 pub(super) async fn run(context: &Context, request: &Environment) -> Result<Ending, Failure> {
@@ -31,7 +43,20 @@ async fn carry_on(
         let status = context.command(&format!("status {environment}"));
         return Err(error.hint(format!("`{status}` shows what stands")).into());
     };
-    if first == Some(Command::Promote) && open.phase != "paused" {
+    if first == Some(Command::Promote) && open.phase == "paused" {
+        match ask(context, &opened, &mut stops, Command::Promote).await? {
+            Told::Left(ending) => return Ok(ending),
+            Told::Answer(Answer::Ended(entry)) => {
+                return Ok(ended(context, environment, &entry, Asked::Apply));
+            }
+            Told::Answer(Answer::Paused(open)) => return Ok(paused(context, environment, &open, Exit::Held)),
+            Told::Answer(Answer::Unattended { open, taken: true }) if open.phase == "paused" => {
+                return Ok(paused(context, environment, &open, Exit::Held));
+            }
+            // Nobody waits (any more), or nothing is open: then it is carried on, or refused, here.
+            Told::Answer(Answer::Unattended { .. } | Answer::NothingOpen { .. }) => {}
+        }
+    } else if first == Some(Command::Promote) {
         let text =
             format!("the rollout of {} on `{environment}` is not paused: {}", open.release, open.phase);
         let resume = context.command(&format!("resume {environment}"));

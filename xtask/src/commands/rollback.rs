@@ -1,7 +1,7 @@
 //! `rollback`: an open rollout is ended and undone; otherwise what stood before the last change comes back.
 
 use super::{
-    confirm::confirm,
+    confirm::{Confirmation, confirm},
     rollout::{Aim, carry_out},
 };
 use crate::{
@@ -23,7 +23,7 @@ use deploy::{
 pub(super) async fn run(context: &Context, request: &Rollback) -> Result<Ending, Failure> {
     let environment = request.environment.environment.as_str();
     let opened = wire::open(context, environment)?;
-    let protected = opened.loaded.environment.protected;
+    let needed = opened.loaded.environment.protected;
     let session = &opened.session;
     let mut stops = Stops::listen()?;
     let options = ApplyOptions {
@@ -36,7 +36,8 @@ pub(super) async fn run(context: &Context, request: &Rollback) -> Result<Ending,
     if let Some(open) = open.filter(|_| request.to.is_none()) {
         let what =
             format!("The open rollout of release {} on `{environment}` is ended and undone.", open.release);
-        confirm(context, &mut stops, environment, protected, request.yes, &what).await?;
+        confirm(context, &mut stops, Confirmation { environment, needed, yes: request.yes, what: &what })
+            .await?;
         let aim = Aim { environment, release: &open.release, asked: Asked::Cancel };
         let options = options.clone();
         let cancel = |events, commands| session.resume(Some(Command::Cancel), options, events, commands);
@@ -55,7 +56,7 @@ pub(super) async fn run(context: &Context, request: &Rollback) -> Result<Ending,
     }
     context.narrator.tell(&Story::Planned(&plan));
     let what = format!("`{environment}` returns to release {}.", plan.release);
-    confirm(context, &mut stops, environment, protected, request.yes, &what).await?;
+    confirm(context, &mut stops, Confirmation { environment, needed, yes: request.yes, what: &what }).await?;
     let release = plan.release.clone();
     let aim = Aim { environment, release: &release, asked: Asked::Apply };
     // Here the outcome is that of the plan: to return is to succeed.

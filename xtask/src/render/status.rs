@@ -8,7 +8,7 @@ use crate::paint::{Paint, Tone};
 use deploy::{
     check::Answer,
     model::UnitPhase,
-    status::{LeaseStatus, OpenRollout, ServiceStatus, Standing, Status, UnitStatus},
+    status::{FreezeStatus, LeaseStatus, OpenRollout, ServiceStatus, Standing, Status, UnitStatus},
     verdict::describe,
 };
 use std::fmt::Write as _;
@@ -35,6 +35,10 @@ pub(crate) fn status(status: &Status, now: &Now, paint: Paint) -> String {
         text.push('\n');
         add(&mut text, &held(lease, now, paint));
     }
+    if let Some(freeze) = &status.freeze {
+        text.push('\n');
+        add(&mut text, &frozen(freeze, now, paint));
+    }
     if !status.next.is_empty() {
         text.push('\n');
     }
@@ -53,6 +57,15 @@ pub(super) fn held(lease: &LeaseStatus, now: &Now, paint: Paint) -> String {
         now.relative(*since),
         now.relative(*renewed_at),
         now.relative(*expires_at),
+    )
+}
+
+/// Why nothing is deployed, in a line.
+pub(super) fn frozen(freeze: &FreezeStatus, now: &Now, paint: Paint) -> String {
+    let FreezeStatus { since, actor, why, release } = freeze;
+    let (title, since) = (paint.tone(Tone::Warn, "frozen"), now.relative(*since));
+    format!(
+        "{title}: {why} by {actor} {since}, release {release} was taken back; no deploy until it is lifted"
     )
 }
 

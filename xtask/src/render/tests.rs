@@ -76,12 +76,15 @@ fn a_history_reads_well() {
 
 #[test]
 fn a_lock_says_what_it_says() {
-    let described = Lock { lease: Some(samples::lease()), lines: vec!["held by: ann".to_owned()] };
+    let described =
+        Lock { lease: Some(samples::lease()), freeze: None, lines: vec!["held by: ann".to_owned()] };
     assert_eq!(lock(&described, &now(), Paint::OFF), "held by: ann\n");
-    let bare = Lock { lease: Some(samples::lease()), lines: Vec::new() };
+    let bare = Lock { lease: Some(samples::lease()), freeze: None, lines: Vec::new() };
     assert!(lock(&bare, &now(), Paint::OFF).contains("held by ann@laptop, process 4711 (alive)"));
-    let free = Lock { lease: None, lines: Vec::new() };
+    let free = Lock { lease: None, freeze: None, lines: Vec::new() };
     assert_eq!(lock(&free, &now(), Paint::OFF), "The lease is free.\n");
+    let frozen = lock(&Lock { freeze: Some(samples::freeze()), ..free }, &now(), Paint::OFF);
+    assert!(frozen.contains("frozen: it was rolled back by hand by ann@laptop 10 min ago"), "{frozen}");
 }
 
 #[test]

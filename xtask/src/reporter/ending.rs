@@ -73,6 +73,11 @@ impl Ending {
                     vec![to("status"), to("rollback")],
                 )
             }
+            End::Finished(Outcome::Held { .. }) if asked == Asked::Hold => {
+                let sentence =
+                    format!("done: release {release} on {environment} is held, everything was left as it is");
+                (sentence, vec![to("resume"), to("rollback")])
+            }
             End::Finished(Outcome::Held { cause, back }) => {
                 let why = if *back {
                     format!("{}, on the way back", cause.reason)
@@ -84,7 +89,7 @@ impl Ending {
                 (sentence, vec![to("resume"), to("rollback"), to("status")])
             }
             End::Left(Leave::Paused) => {
-                let sentence = format!("paused: release {release} on {environment}, as planned");
+                let sentence = format!("paused: release {release} on {environment}");
                 (sentence, vec![to("promote"), to("rollback"), to("status")])
             }
             End::Left(Leave::Interrupted) => {

@@ -160,6 +160,7 @@ impl Tty {
             Event::RolloutFinished { .. } | Event::RolloutLeft { .. } => self.end_all_lines(),
             Event::LeaseAcquired { .. }
             | Event::RolloutBegan { .. }
+            | Event::Requested { .. }
             | Event::ActionBegan { .. }
             | Event::ActionEnded { .. }
             | Event::Looked { .. }

@@ -99,6 +99,18 @@ pub(super) fn stage_word(stage: pipeline::stage::StageName) -> &'static str {
     }
 }
 
+/// What an operator asks of a rollout, as a verb.
+fn command_word(command: deploy::state::Command) -> &'static str {
+    use deploy::state::Command;
+    match command {
+        Command::Interrupt => "stop",
+        Command::Pause => "pause",
+        Command::Promote => "go on",
+        Command::Cancel => "end, and to bring back what stood before",
+        Command::Hold => "end, and to leave everything as it is",
+    }
+}
+
 /// What happened to an environment; none if there is nothing to say.
 pub(super) fn deploy(event: &Event) -> Option<Line> {
     let line = match event {
@@ -114,6 +126,10 @@ pub(super) fn deploy(event: &Event) -> Option<Line> {
             beginning(environment.as_str(), release, *kind, services, *resumed),
             Weight::Landmark,
         ),
+        Event::Requested { command, by } => {
+            let text = format!("{by} asks it to {}", command_word(*command));
+            Line::new("rollout", text, Weight::Landmark).tone(Tone::Warn)
+        }
         Event::Decided { reason } => decided(reason),
         Event::ActionBegan { intent } => {
             Line::new(object(intent), format!("{} …", intent.action.verb()), Weight::Detail)
