@@ -56,6 +56,15 @@ pub struct Entry {
     pub irreversible: bool,
 }
 
+impl Standing {
+    /// Whether to bring an earlier bundle back is to go back across a release that is irreversible: the current one,
+    /// or one that stood between.
+    pub fn is_across_irreversible(&self, earlier: &BundleHash) -> bool {
+        let newer = std::iter::once(&self.current).chain(&self.previous);
+        newer.take_while(|entry| entry.bundle != *earlier).any(|entry| entry.irreversible)
+    }
+}
+
 impl Ledger {
     /// The format this version writes; older is read, newer is refused.
     pub const FORMAT: u32 = 1;
@@ -70,5 +79,24 @@ impl Ledger {
             services: BTreeMap::new(),
             migrated: BTreeMap::new(),
         }
+    }
+
+    /// How many releases of each service it remembers as migrated: no target keeps more bundles than this, and a
+    /// release whose bundle is gone comes back, if at all, as rarely as it was made.
+    pub const MIGRATED_KEPT: usize = 1_000;
+
+    /// Whether the migration of this release of a service was run here.
+    pub fn has_migrated(&self, service: &Name, release: &str) -> bool {
+        self.migrated.get(service).is_some_and(|releases| releases.iter().any(|one| one == release))
+    }
+
+    /// Records that the migration of this release of a service was run here; the oldest of too many is forgotten.
+    pub fn add_migrated(&mut self, service: &Name, release: &str) {
+        if self.has_migrated(service, release) {
+            return;
+        }
+        let releases = self.migrated.entry(service.clone()).or_default();
+        releases.push(release.to_owned());
+        releases.drain(..releases.len().saturating_sub(Self::MIGRATED_KEPT));
     }
 }
