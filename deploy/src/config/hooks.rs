@@ -36,8 +36,7 @@ fn check(moment: HookMoment, number: u32, hook: &HookSection, findings: &mut Fin
     for name in hook.env.keys().map(ToString::to_string).filter(|name| name.starts_with("FAIRLEAD_")) {
         let message =
             format!("the variable {name} of hook {number} of `{}` is Fairlead's own to set", moment.word());
-        findings
-            .add(&path, Problem::new(message).help("give it a name that does not begin with FAIRLEAD_"));
+        findings.add(&path, Problem::new(message).help("give it a name that does not begin with FAIRLEAD_"));
     }
 }
 

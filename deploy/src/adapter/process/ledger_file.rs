@@ -141,6 +141,7 @@ mod tests {
                 provider_error_limit: 1,
             },
             port: 8000,
+            irreversible: false,
         }
     }
 

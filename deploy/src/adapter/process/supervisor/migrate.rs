@@ -165,8 +165,7 @@ impl Shared {
         ledger.version = Ledger::FORMAT;
         ledger.generation = ledger.generation.max(run.generation);
         ledger.add_migrated(service, &run.release);
-        ledger_file::write(&self.folders, &ledger)
-            .map_err(|error| ops::failed(FailedKind::State, &error))?;
+        ledger_file::write(&self.folders, &ledger).map_err(|error| ops::failed(FailedKind::State, &error))?;
         store.state.migrations.remove(service);
         self.save(store);
         self.change();

@@ -345,8 +345,7 @@ impl Shared {
             let store = self.store.lock().await;
             self.stop(store, unit, grace).await
         });
-        let (stopped, ended) =
-            tokio::join!(futures::future::join_all(stops), self.end_migrations(grace));
+        let (stopped, ended) = tokio::join!(futures::future::join_all(stops), self.end_migrations(grace));
         self.end_router(ROUTER_GRACE).await;
         stopped.into_iter().chain([ended]).collect()
     }

@@ -208,7 +208,8 @@ impl Migration {
 }
 
 impl Life {
-    fn process(&self) -> Option<Process> {
+    /// The process, while there is one.
+    pub(crate) fn process(&self) -> Option<Process> {
         match *self {
             Self::Running(process) | Self::Stopping { process, .. } => Some(process),
             Self::Starting | Self::Exited(_) => None,
