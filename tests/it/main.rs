@@ -3,8 +3,10 @@
 mod bad_input;
 mod data_path;
 mod first_deploy;
+mod hooks;
 mod interrupted;
 mod lease;
+mod migrations;
 mod output;
 mod plan;
 mod protected;

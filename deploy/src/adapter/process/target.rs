@@ -223,8 +223,12 @@ impl Target for ProcessTarget {
                 return Err(EffectError::Terminal { reason: ReasonCode::ActionFailed, message });
             }
         };
+        let note = match &op {
+            Op::Migrate { release, .. } => format!("done for release {release}"),
+            _ => String::new(),
+        };
         self.act(generation, op).await?;
-        Ok(EffectOutput::default())
+        Ok(EffectOutput { note })
     }
 
     async fn bundle(&self, hash: &BundleHash) -> Result<Bundle, EffectError> {

@@ -152,10 +152,7 @@ impl Shared {
         if self.ledger()?.has_migrated(service, &run.release) {
             return Ok(());
         }
-        Err(other(format!(
-            "the migration of {service} for release {} has ended, and nobody saw how",
-            run.release
-        )))
+        Err(unseen(service, run))
     }
 
     /// Writes a run that succeeded to the ledger, and forgets it.
@@ -179,13 +176,12 @@ impl Shared {
 
     /// A failure with the last lines of its log, in which the bundle's secrets are masked.
     fn failure(&self, service: &Name, run: &Migration) -> Failed {
-        let exit = match &run.life {
-            Life::Exited(exit) if exit.code.is_some() || exit.signal.is_some() => exit.to_string(),
-            _ => {
-                return other(format!("the migration of {service} has ended, and nobody saw how"));
-            }
+        let why = match (&run.ended_for, &run.life) {
+            (Some(why), _) => why.clone(),
+            (None, Life::Exited(exit)) if exit.code.is_some() || exit.signal.is_some() => exit.to_string(),
+            // Its supervisor was another one. It may have succeeded, so it has not failed: it is asked for again.
+            _ => return unseen(service, run),
         };
-        let why = run.ended_for.clone().unwrap_or(exit);
         let mut message = format!("migration of {service} for release {}: {why}", run.release);
         let lines = logs::tail(&self.folders.migration_log(service, &run.bundle), LOG_LINES);
         let redactor = redactor(&self.folders.bundle(&run.bundle));
@@ -309,6 +305,10 @@ fn redactor(folder: &Path) -> Redactor {
         redactor.learn(&Secret::new(value.unwrap_or_default()));
     }
     redactor
+}
+
+fn unseen(service: &Name, run: &Migration) -> Failed {
+    other(format!("the migration of {service} for release {} has ended, and nobody saw how", run.release))
 }
 
 fn other(message: String) -> Failed {
