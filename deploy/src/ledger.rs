@@ -100,3 +100,52 @@ impl Ledger {
         releases.drain(..releases.len().saturating_sub(Self::MIGRATED_KEPT));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Probe;
+    use pipeline::digest::Digest;
+
+    fn hash(number: u8) -> BundleHash {
+        BundleHash::new(Digest::of_bytes([number]))
+    }
+
+    fn entry(number: u8, irreversible: bool) -> Entry {
+        let check = Check {
+            probe: Probe::Tcp,
+            identity: None,
+            interval: 1,
+            timeout: 1,
+            healthy_passes: 1,
+            healthy_for: 1,
+            healthy_deadline: 1,
+            unhealthy_failures: 1,
+            provider_error_limit: 1,
+        };
+        let (bundle, release) = (hash(number), format!("r{number}"));
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        Entry { bundle, release, replicas: 1, check, port: 8000, at, irreversible }
+    }
+
+    #[test]
+    fn what_is_remembered_as_migrated_is_bounded_and_the_newest_stays() {
+        let name: Name = "api".parse().expect("a name");
+        let mut ledger = Ledger::empty("local".parse().expect("a name"), "here".parse().expect("a name"));
+        for number in 0..=Ledger::MIGRATED_KEPT {
+            ledger.add_migrated(&name, &format!("r{number}"));
+            ledger.add_migrated(&name, &format!("r{number}"));
+        }
+        assert_eq!(ledger.migrated[&name].len(), Ledger::MIGRATED_KEPT);
+        assert!(!ledger.has_migrated(&name, "r0") && ledger.has_migrated(&name, "r1"));
+        assert!(ledger.has_migrated(&name, &format!("r{}", Ledger::MIGRATED_KEPT)));
+    }
+
+    #[test]
+    fn a_way_back_is_across_what_came_after_it() {
+        let standing = Standing { current: entry(4, false), previous: vec![entry(3, true), entry(2, false)] };
+        assert!(!standing.is_across_irreversible(&hash(4)), "it is there");
+        assert!(!standing.is_across_irreversible(&hash(3)), "back to the release itself");
+        assert!(standing.is_across_irreversible(&hash(2)));
+    }
+}
