@@ -57,11 +57,12 @@ pub struct Entry {
 }
 
 impl Standing {
-    /// Whether to bring an earlier bundle back is to go back across a release that is irreversible: the current one,
-    /// or one that stood between.
-    pub fn is_across_irreversible(&self, earlier: &BundleHash) -> bool {
+    /// Whether to bring an earlier entry back is to go back across a release that is irreversible: the current one, or
+    /// one that stood between. From one bundle of a release to another is across nothing.
+    pub fn is_across_irreversible(&self, earlier: &Entry) -> bool {
         let newer = std::iter::once(&self.current).chain(&self.previous);
-        newer.take_while(|entry| entry.bundle != *earlier).any(|entry| entry.irreversible)
+        let mut between = newer.take_while(|entry| entry.bundle != earlier.bundle);
+        between.any(|entry| entry.irreversible && entry.release != earlier.release)
     }
 }
 
@@ -144,8 +145,12 @@ mod tests {
     #[test]
     fn a_way_back_is_across_what_came_after_it() {
         let standing = Standing { current: entry(4, false), previous: vec![entry(3, true), entry(2, false)] };
-        assert!(!standing.is_across_irreversible(&hash(4)), "it is there");
-        assert!(!standing.is_across_irreversible(&hash(3)), "back to the release itself");
-        assert!(standing.is_across_irreversible(&hash(2)));
+        assert!(!standing.is_across_irreversible(&entry(4, false)), "it is there");
+        assert!(!standing.is_across_irreversible(&entry(3, true)), "back to the release itself");
+        assert!(standing.is_across_irreversible(&entry(2, false)));
+
+        let other_settings = Entry { release: "r3".to_owned(), ..entry(5, false) };
+        let standing = Standing { current: entry(3, true), previous: vec![other_settings.clone()] };
+        assert!(!standing.is_across_irreversible(&other_settings), "the same release");
     }
 }

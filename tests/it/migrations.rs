@@ -1,7 +1,8 @@
 //! Migrations run once for each release, before any unit of it is started; and releases from which there is no way back.
 
+use nix::sys::signal::Signal;
 use std::{fs, time::Duration};
-use tests::{Process, Project, Shape, http, processes_under, wait_for};
+use tests::{Process, Project, Shape, http, processes_under, signal, wait_for};
 
 /// The secret of every test's project, see `secret.txt`.
 const SECRET: &str = "hf_first-value-of-the-secret";
@@ -29,6 +30,12 @@ fn migrated(project: &Project) -> Vec<String> {
 fn running(project: &Project) -> Vec<Process> {
     let is_migration = |process: &Process| process.environ().contains_key("FAIRLEAD_MIGRATION");
     processes_under(project.path()).into_iter().filter(is_migration).collect()
+}
+
+/// The ids of the supervisors that run.
+fn supervisors(project: &Project) -> Vec<i32> {
+    let is_one = |process: &Process| process.cmdline.iter().any(|argument| argument == "__supervisor");
+    processes_under(project.path()).into_iter().filter(is_one).map(|process| process.pid).collect()
 }
 
 /// What migrations have logged.
@@ -78,6 +85,8 @@ fn nothing_is_started_when_the_migration_fails_and_the_story_has_its_log() {
     assert_eq!(project.processes_of("api"), old, "a unit was touched");
     assert_eq!((project.reason().as_str(), migrated(&project)), ("migration-failed", vec![before.clone()]));
     project.assert_serves("api", &before);
+    let logs = project.run(&["logs", "local", "api"]).expect(0);
+    assert!(logs.stdout.contains("asked to by NOOGH_FAULT"), "{logs:?}");
 
     // Mended, it is run: nothing was recorded.
     project.reshape(|shape| drop(shape.api().env.remove("NOOGH_FAULT")));
@@ -108,8 +117,9 @@ fn a_migration_that_hangs_is_ended_at_its_deadline() {
 #[test]
 fn a_killed_executor_leaves_the_migration_running_and_resume_waits_for_it() {
     let mut project = project("timeout = \"4s\"\n");
+    project.deploy().expect(0);
     project.reshape(|shape| shape.fault("migration-hangs"));
-    project.commit();
+    project.change_code("api");
     let run = project.spawn_deploy();
     let first = wait_for("the migration", Duration::from_secs(20), || running(&project).pop());
     run.crash();
@@ -123,6 +133,7 @@ fn a_killed_executor_leaves_the_migration_running_and_resume_waits_for_it() {
 fn nothing_is_brought_back_across_an_irreversible_release() {
     let mut project = project("reversible = false\n");
     project.deploy().expect(0);
+    let first = project.release();
     project.change_code("api");
     project.run(&["plan"]).expect(0).says("irreversible");
     project.deploy().expect(0);
@@ -130,11 +141,11 @@ fn nothing_is_brought_back_across_an_irreversible_release() {
     project.run(&["rollback", "--yes"]).expect(3).says("irreversible").says("deploy");
     assert_eq!(project.processes_of("api"), units);
 
-    // Its migration was run, so that the same release with other settings can be taken back again.
+    // From one bundle of a release to another is across nothing.
     project.run(&["deploy", "--set", "services.api.env.LOG_LEVEL=DEBUG"]).expect(0);
     project.run(&["rollback", "--yes"]).expect(0);
-    project.run(&["rollback", "--yes"]).expect_one_of(&[0, 3]);
     project.assert_serves("api", &project.release());
+    project.run(&["rollback", "--to", &first, "--yes"]).expect(3).says("irreversible");
 }
 
 #[test]
@@ -148,4 +159,26 @@ fn an_irreversible_release_that_fails_is_held() {
     project.assert_serves("api", &before);
     project.run(&["rollback", "--yes"]).expect(12).says("irreversible");
     project.assert_serves("api", &before);
+}
+
+#[test]
+fn a_migration_outlives_its_supervisor_and_is_run_again_for_want_of_its_end() {
+    let mut project = project("timeout = \"20s\"\n");
+    project.reshape(|shape| shape.fault("migration-hangs"));
+    project.commit();
+    let run = project.spawn_deploy();
+    let first = wait_for("the migration", Duration::from_secs(20), || running(&project).pop());
+    let supervisor = supervisors(&project).pop().expect("a supervisor");
+    signal(supervisor, Signal::SIGKILL);
+    wait_for("another supervisor", Duration::from_secs(20), || {
+        supervisors(&project).into_iter().find(|pid| *pid != supervisor)
+    });
+    let pids: Vec<i32> = running(&project).iter().map(|one| one.pid).collect();
+    assert_eq!(pids, [first.pid], "never two at once");
+    // It ends, and nobody sees how.
+    signal(first.pid, Signal::SIGKILL);
+    let second = wait_for("the second run", Duration::from_secs(20), || running(&project).pop());
+    assert_ne!(second.pid, first.pid);
+    signal(second.pid, Signal::SIGKILL);
+    run.wait().expect(10).says("migration-failed").says("signal 9");
 }

@@ -96,10 +96,10 @@ pub struct History {
     pub unreadable: Vec<String>,
 }
 
-/// Where the log files of units are, and what they are called.
+/// Where the log files of units and migrations are, and what they are called.
 #[derive(Debug, Clone)]
 pub struct UnitLog {
-    /// `api/0 (3f9a1c2b4d5e)`.
+    /// `api/0 (3f9a1c2b4d5e)`, `api/migration`.
     pub label: String,
     /// The file that grows; rotated parts have `.1`, `.2` appended.
     pub path: PathBuf,

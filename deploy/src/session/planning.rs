@@ -96,7 +96,7 @@ impl Session {
         chosen: &BTreeMap<Name, Entry>,
     ) -> Result<(), SessionError> {
         let across = chosen.iter().find_map(|(name, entry)| {
-            let standing = services.get(name).filter(|one| one.is_across_irreversible(&entry.bundle))?;
+            let standing = services.get(name).filter(|one| one.is_across_irreversible(entry))?;
             Some((name, entry, standing))
         });
         let Some((name, entry, standing)) = across else { return Ok(()) };
