@@ -52,7 +52,7 @@ fn a_release_is_migrated_once_also_after_a_rollback() {
     assert_eq!(migrated(&project), Vec::<String>::new(), "{planned:?}");
     let deployed = project.deploy().expect(0);
     let first = project.release();
-    assert_eq!(migrated(&project), [first.clone()]);
+    assert_eq!(migrated(&project), std::slice::from_ref(&first));
     assert_eq!(fs::read_to_string(project.path().join("bin/data/schema")).expect("a schema"), "1\n");
     assert!(logged(&project).contains("\"has_token\":true"), "no secret: {}", logged(&project));
     for text in [&deployed.stderr, &deployed.stdout, &logged(&project)] {
@@ -61,7 +61,7 @@ fn a_release_is_migrated_once_also_after_a_rollback() {
 
     // The same release with other settings.
     project.run(&["deploy", "--set", "services.api.env.LOG_LEVEL=DEBUG"]).expect(0);
-    assert_eq!(migrated(&project), [first.clone()], "another bundle is not another release");
+    assert_eq!(migrated(&project), std::slice::from_ref(&first), "another bundle is not another release");
 
     project.change_code("api");
     project.deploy().expect(0);

@@ -16,7 +16,6 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
-    time::Duration,
 };
 
 /// The argument that asks for a migration.
@@ -64,7 +63,7 @@ fn migrate() -> Result<(), MigrateError> {
     if settings.faults.migration_hangs {
         log.warn("hanging, as NOOGH_FAULT asks", &[]);
         loop {
-            thread::sleep(Duration::from_secs(3_600));
+            thread::park();
         }
     }
     if settings.faults.migration_fails {
