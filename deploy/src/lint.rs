@@ -23,6 +23,13 @@ pub fn refusal(plan: &Plan, protected: bool) -> Option<String> {
 /// What an operator should know.
 pub fn risks(plan: &Plan) -> Vec<Risk> {
     let mut risks = Vec::new();
+    if plan.irreversible && !plan.is_empty() {
+        let message =
+            "irreversible: a failure after the first change is held instead of rolled back, and what stands \
+                       now cannot be brought back afterwards"
+                .to_owned();
+        risks.push(Risk { service: None, message });
+    }
     for service in &plan.services {
         let mut add = |message: String| risks.push(Risk { service: Some(service.service.clone()), message });
         bounds(service, &mut add);

@@ -17,6 +17,8 @@ pub struct Service {
     pub file: Option<&'static str>,
     /// Lines of its table in the project file, as they are.
     pub lines: Vec<String>,
+    /// Lines of its migration's table, if it has one, as they are.
+    pub migration: Option<String>,
 }
 
 /// What the configuration says. A test changes what it is about and leaves the rest.
@@ -44,14 +46,14 @@ pub struct Shape {
     pub lease: (String, String),
     /// Whether the environment is protected.
     pub protected: bool,
-    /// Tables of the environment file, as they are: gates.
+    /// Tables of the environment file, as they are: gates, hooks.
     pub gates: String,
 }
 
 impl Service {
     fn new(name: &'static str) -> Self {
         let env = BTreeMap::from([("LOG_LEVEL", "INFO".to_owned())]);
-        Self { name, replicas: 1, env, secret: None, file: None, lines: Vec::new() }
+        Self { name, replicas: 1, env, secret: None, file: None, lines: Vec::new(), migration: None }
     }
 
     /// The file name of its executable.
@@ -85,6 +87,9 @@ impl Service {
                 &format!("files.{file:?}"),
                 format!("source = {file:?}\nmode = \"0640\"\nenv = \"{prefix}_CONFIG\"\n"),
             );
+        }
+        if let Some(migration) = &self.migration {
+            table("migration", migration.clone());
         }
         table(
             "check",

@@ -1,7 +1,7 @@
 //! The defaults of an environment file, in one place, each with its reason.
 
 use super::file::{
-    FailurePolicy, LeaseSection, SmokeSection, StrategyKind, StrategySection, SyntheticSection,
+    FailurePolicy, HookSection, LeaseSection, SmokeSection, StrategyKind, StrategySection, SyntheticSection,
     TimingsSection, TrafficSection,
 };
 use pipeline::config::scalar::{Share, Span};
@@ -115,6 +115,14 @@ impl SyntheticSection {
 
 impl SmokeSection {
     /// Smoke tests are few and quick; five minutes leave room for building them.
+    pub(super) fn timeout() -> Span {
+        Span::from_secs(300)
+    }
+}
+
+impl HookSection {
+    /// A hook tells somebody or changes a switch: that takes seconds. Five minutes are for one that waits for another
+    /// system.
     pub(super) fn timeout() -> Span {
         Span::from_secs(300)
     }

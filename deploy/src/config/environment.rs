@@ -1,7 +1,12 @@
 //! The environment, checked: project and environment file made one.
 
 pub use super::file::{FailurePolicy, StrategyKind, TargetKind};
-use crate::{bundle::Limits, check::Check, model::Millis};
+use crate::{
+    bundle::Limits,
+    check::Check,
+    model::{HookMoment, Millis},
+    plan::Hook,
+};
 use pipeline::{
     config::{
         file::{ArtifactSource, FileSection},
@@ -32,6 +37,8 @@ pub struct Environment {
     pub lease: Lease,
     /// What must hold, besides the checks, before a rollout succeeds.
     pub gates: Gates,
+    /// What is run at which moment of a rollout, in order; only moments that have any.
+    pub hooks: BTreeMap<HookMoment, Vec<Hook>>,
     /// How many bundles of each service a target keeps besides the current one.
     pub keep_releases: u16,
     /// The services.
@@ -168,4 +175,18 @@ pub struct EffectiveService {
     pub check: Check,
     /// Services that are rolled out before this one.
     pub depends_on: Vec<Name>,
+    /// What is run once for each release before any of its units is started.
+    pub migration: Option<Migration>,
+}
+
+/// A one-shot step of each release of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Migration {
+    /// What the service's executable gets in the place of a unit's arguments; never empty.
+    pub args: Vec<String>,
+    /// The longest that it may take, in milliseconds; above 0.
+    pub timeout: Millis,
+    /// Whether what stood before still works after it.
+    pub reversible: bool,
 }

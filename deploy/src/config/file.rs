@@ -39,6 +39,9 @@ pub struct EnvironmentFile {
     /// What must hold, besides the checks of the units, before a rollout succeeds.
     #[serde(default)]
     pub gates: GatesSection,
+    /// Commands that are run at certain moments of a rollout.
+    #[serde(default)]
+    pub hooks: HooksSection,
     /// What is different for services here, by service.
     #[serde(default)]
     pub services: BTreeMap<Name, ServiceOverride>,
@@ -224,6 +227,36 @@ pub struct SmokeSection {
     pub env: BTreeMap<EnvName, String>,
     /// The longest that it may take.
     #[serde(default = "SmokeSection::timeout")]
+    pub timeout: Span,
+}
+
+/// Commands that are run at certain moments of a rollout, one after the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct HooksSection {
+    /// After every bundle was brought, before anything that runs is changed. If one fails, the rollout is refused.
+    pub before_deploy: Vec<HookSection>,
+    /// After the final gates, before what stands is recorded. If one fails, the rollout has failed.
+    pub after_deploy: Vec<HookSection>,
+    /// After what stood before stands again. If one fails, that is told and changes nothing.
+    pub on_rollback: Vec<HookSection>,
+    /// After the evidence of a failure was collected, before anything is undone. If one fails, that is told and changes
+    /// nothing.
+    pub on_failure: Vec<HookSection>,
+}
+
+/// A command that is run at a certain moment of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct HookSection {
+    /// Program and arguments, no shell; run in the project's root on the machine that runs the rollout.
+    #[schemars(length(min = 1))]
+    pub command: Vec<String>,
+    /// Variables of the command, added to those where Fairlead runs and to those that tell of the rollout.
+    #[serde(default)]
+    pub env: BTreeMap<EnvName, String>,
+    /// The longest that it may take.
+    #[serde(default = "HookSection::timeout")]
     pub timeout: Span,
 }
 

@@ -5,6 +5,7 @@
 mod defaults;
 pub mod environment;
 pub mod file;
+mod hooks;
 mod load;
 mod resolve;
 mod timings;

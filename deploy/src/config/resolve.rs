@@ -2,10 +2,11 @@
 
 use super::{
     environment::{
-        EffectiveService, Environment, Gates, Lease, SmokeGate, Strategy, SyntheticGate, Thresholds, Timings,
+        EffectiveService, Environment, Gates, Lease, Migration, SmokeGate, Strategy, SyntheticGate,
+        Thresholds, Timings,
     },
     file::{EnvironmentFile, GatesSection, ServiceOverride, StrategyKind, StrategySection, SyntheticSection},
-    timings,
+    hooks, timings,
 };
 use crate::{
     bundle::Limits,
@@ -56,6 +57,7 @@ pub fn resolve(
         },
         lease: Lease { ttl: file.lease.ttl.as_millis(), heartbeat: file.lease.heartbeat.as_millis() },
         gates: gates(&file.gates, project, findings),
+        hooks: hooks::resolve(&file.hooks, findings),
         keep_releases: project.keep_releases,
         services,
     }
@@ -125,6 +127,11 @@ fn effective(
         },
         check,
         depends_on: service.depends_on.clone(),
+        migration: service.migration.as_ref().map(|one| Migration {
+            args: one.args.clone(),
+            timeout: one.timeout.as_millis(),
+            reversible: one.reversible,
+        }),
     };
     check_variables(name, &effective, findings);
     effective

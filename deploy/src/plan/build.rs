@@ -73,7 +73,7 @@ pub struct Wanted {
     /// How its units are replaced.
     pub strategy: Strategy,
     /// What is run once before its units are replaced, if it was not run for this release yet.
-    pub migration: Option<Migration>,
+    pub migration: Option<WantedMigration>,
     /// Synthetic requests to each new unit before it gets traffic.
     pub synthetic: Option<SyntheticGate>,
     /// Milliseconds under watch after each batch.
@@ -82,6 +82,15 @@ pub struct Wanted {
     pub drain: Millis,
     /// Milliseconds from SIGTERM to SIGKILL.
     pub stop_grace: Millis,
+}
+
+/// What is wanted to be run once for each release of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedMigration {
+    /// What is run.
+    pub step: Migration,
+    /// Whether what stood before still works after it; if not, a plan that runs it is irreversible.
+    pub reversible: bool,
 }
 
 /// How long a plan may be carried out after it was made, in hours: a working day, so that one made in the evening is
@@ -94,6 +103,7 @@ pub fn build(request: Request) -> Plan {
     let mut unchanged = Vec::new();
     let mut bundles = BTreeMap::new();
     let mut sources = BTreeMap::new();
+    let mut irreversible = request.irreversible;
     for name in in_order(&request.wanted) {
         let wanted = &request.wanted[&name];
         if request.left_out.contains(&name) {
@@ -109,6 +119,8 @@ pub fn build(request: Request) -> Plan {
                 bundles.insert(side.bundle, bundle.clone());
             }
         }
+        let runs_one_way = |one: &WantedMigration| plan.migration.is_some() && !one.reversible;
+        irreversible |= wanted.migration.as_ref().is_some_and(runs_one_way);
         if let Some(bundle) = &wanted.bundle {
             let hash = bundle.hash();
             bundles.insert(hash, bundle.clone());
@@ -136,7 +148,7 @@ pub fn build(request: Request) -> Plan {
         risks: Vec::new(),
         services,
         waves: request.waves,
-        irreversible: request.irreversible,
+        irreversible,
         unchanged,
         policy: request.policy,
         preconditions,
@@ -239,7 +251,7 @@ fn plan_service(request: &Request, name: &Name, wanted: &Wanted) -> Option<Servi
         targets: request.standing.keys().cloned().collect(),
         strategy: wanted.strategy.clone(),
         changes: Vec::new(),
-        migration: wanted.migration.clone(),
+        migration: migration(request, name, wanted, from.as_ref(), to.as_ref()),
         synthetic: wanted.synthetic.clone(),
         bake: wanted.bake,
         drain: wanted.drain,
@@ -251,6 +263,22 @@ fn plan_service(request: &Request, name: &Name, wanted: &Wanted) -> Option<Servi
     service.changes = changes(&service, old, wanted.bundle.as_ref());
     service.changes.extend(repairs(&service, &request.standing));
     (!service.changes.is_empty()).then_some(service)
+}
+
+/// What is to be run before the units of a service are replaced: its migration, if this brings a release for which it
+/// was not run yet. The targets of a service share what it migrates, so that once on one of them is enough.
+fn migration(
+    request: &Request,
+    name: &Name,
+    wanted: &Wanted,
+    from: Option<&Side>,
+    to: Option<&Side>,
+) -> Option<Migration> {
+    let wanted = wanted.migration.as_ref().filter(|_| request.kind == PlanKind::Deploy)?;
+    let to = to.filter(|to| from.is_none_or(|from| from.bundle != to.bundle))?;
+    let mut ledgers = request.standing.values().map(|seen| &seen.ledger);
+    let was_run = ledgers.any(|ledger| ledger.has_migrated(name, &to.release));
+    (!was_run).then(|| wanted.step.clone())
 }
 
 /// What is different between the two sides of a service.

@@ -2,7 +2,7 @@
 
 mod build;
 
-pub use build::{Request, Wanted, build, changed_since, preconditions};
+pub use build::{Request, Wanted, WantedMigration, build, changed_since, preconditions};
 
 use crate::{
     bundle::{Bundle, BundleHash, BundleSource},

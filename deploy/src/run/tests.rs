@@ -170,7 +170,11 @@ async fn run(setup: Setup) -> Case {
         generation: 1,
         targets: BTreeMap::from([(name, target.clone() as Arc<dyn Target>)]),
         prober,
-        hooks: Arc::new(crate::adapter::hook::CommandHooks),
+        hooks: Arc::new(crate::adapter::hook::CommandHooks::new(
+            folder.path().to_owned(),
+            pipeline::secret::Redactor::default(),
+            &plan,
+        )),
         clock: clock.clone(),
         record: Arc::new(Kept { story: story.clone(), swaps: Mutex::new(0), fails_at: setup.fails_at }),
         events: Arc::new(move |event| told.lock().expect("not poisoned").push(event)),

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     adapter::{
+        hook::{CommandHooks, addresses},
         probe::{Gates, RealProber},
         process,
     },
@@ -164,7 +165,7 @@ impl Session {
         let (ear, commands) = Ear::begin(requests, run, held.generation, commands, events.clone());
         let rollout = Rollout {
             prober: Arc::new(self.prober(&plan, clock.clone())),
-            hooks: Arc::new(crate::adapter::hook::CommandHooks),
+            hooks: Arc::new(CommandHooks::new(self.root.clone(), self.redactor.clone(), &plan)),
             plan: plan.clone(),
             generation: held.generation,
             targets,
@@ -296,17 +297,6 @@ pub(super) fn stands_already(plan: &Plan) -> bool {
     let before =
         |service: &ServicePlan| service.from.as_ref().is_some_and(|from| from.release == plan.release);
     plan.services.iter().any(before)
-}
-
-/// Where the deployed services answer, for the smoke tests: `FAIRLEAD_URL_API`, and `NAME_URL` as they may know it.
-fn addresses(plan: &Plan) -> BTreeMap<String, String> {
-    let sides = plan.services.iter().filter_map(|service| Some((&service.service, service.to.as_ref()?)));
-    sides
-        .map(|(name, side)| {
-            let variable = format!("FAIRLEAD_URL_{}", name.as_str().to_uppercase().replace('-', "_"));
-            (variable, format!("http://127.0.0.1:{}", side.port))
-        })
-        .collect()
 }
 
 fn refuse_changes(

@@ -19,7 +19,7 @@ use crate::{
     check::{Check, Probe},
     config::Loaded,
     event::Event,
-    plan::{Plan, Side},
+    plan::{Plan, ServicePlan, Side},
     port::{Target, TargetSeen},
     record::RecordStore,
     state::State,
@@ -107,10 +107,10 @@ pub struct History {
     pub unreadable: Vec<String>,
 }
 
-/// Where the log files of units are, and what they are called.
+/// Where the log files of units and migrations are, and what they are called.
 #[derive(Debug, Clone)]
 pub struct UnitLog {
-    /// `api/0 (3f9a1c2b4d5e)`.
+    /// `api/0 (3f9a1c2b4d5e)`, `api/migration`.
     pub label: String,
     /// The file that grows; rotated parts have `.1`, `.2` appended.
     pub path: PathBuf,
@@ -222,11 +222,15 @@ impl Session {
 /// What the process target must know of a plan.
 fn process_plan(plan: &Plan) -> ProcessPlan {
     let mut bundles = BTreeMap::new();
-    for side in plan.services.iter().flat_map(|service| [&service.from, &service.to]).flatten() {
+    let sides = plan.services.iter().flat_map(|service| {
+        let brings = is_new(service);
+        [(&service.from, false), (&service.to, plan.irreversible && brings)]
+    });
+    for (side, irreversible) in sides.filter_map(|(side, one_way)| Some((side.as_ref()?, one_way))) {
         let source = plan.sources.get(&side.bundle).cloned();
         let source = source.and_then(|source| Some((plan.bundles.get(&side.bundle)?.clone(), source)));
         let planned = PlannedBundle {
-            entry: commit_entry(side),
+            entry: commit_entry(side, irreversible),
             host: side.host,
             health_path: health_path(&side.check),
             source,
@@ -234,16 +238,25 @@ fn process_plan(plan: &Plan) -> ProcessPlan {
         // Where both sides are the same bundle, the goal counts.
         bundles.insert(side.bundle, planned);
     }
-    ProcessPlan { bundles, keep: plan.policy.keep }
+    let migration = |service: &ServicePlan| Some((service.service.clone(), service.migration.clone()?));
+    let migrations = plan.services.iter().filter_map(migration).collect();
+    ProcessPlan { bundles, migrations, keep: plan.policy.keep }
 }
 
-fn commit_entry(side: &Side) -> CommitEntry {
+/// Whether a service gets another bundle than the one that stands.
+fn is_new(service: &ServicePlan) -> bool {
+    let bundle = |side: &Option<Side>| side.as_ref().map(|side| side.bundle);
+    bundle(&service.from) != bundle(&service.to)
+}
+
+fn commit_entry(side: &Side, irreversible: bool) -> CommitEntry {
     CommitEntry {
         bundle: side.bundle,
         release: side.release.clone(),
         replicas: side.replicas,
         check: side.check.clone(),
         port: side.port,
+        irreversible,
     }
 }
 

@@ -4,8 +4,10 @@ use super::{Kind, Session, SessionError};
 use crate::{
     bundle::{Bundle, BundleHash},
     ledger::{Entry, Standing},
+    model::HookMoment,
     plan::{OnFailure, Override, Plan, PlanKind, Request, Wanted, build},
     port::{Target, TargetSeen},
+    reason::ReasonCode,
     record::RecordError,
 };
 use pipeline::{name::Name, release::Release, store::ReadError};
@@ -15,11 +17,17 @@ use std::{
 };
 
 impl Session {
-    /// Makes a plan that brings a release, from what stands now. Changes nothing.
+    /// Makes a plan that brings a release, from what stands now. Changes nothing. `irreversible` says that there is no
+    /// way back from the release, whatever its migrations say.
     ///
     /// # Errors
     /// When a secret or file cannot be read, the release lacks a service, or a target does not answer.
-    pub async fn plan(&self, release: &Release, only: Option<&Name>) -> Result<Plan, SessionError> {
+    pub async fn plan(
+        &self,
+        release: &Release,
+        only: Option<&Name>,
+        irreversible: bool,
+    ) -> Result<Plan, SessionError> {
         let mut wanted = self.wanted(release).await?;
         let targets = self.targets(None)?;
         let standing = self.standing(&targets).await?;
@@ -32,6 +40,7 @@ impl Session {
         let left_out = wanted.keys().filter(|name| only.is_some_and(|only| only != *name)).cloned().collect();
         let mut request = self.request(PlanKind::Deploy, release.id.to_string(), wanted, standing);
         request.left_out = left_out;
+        request.irreversible = irreversible;
         request.known = known(&targets, &request.standing).await;
         Ok(build(request))
     }
@@ -56,6 +65,7 @@ impl Session {
                 self.environment()
             )));
         }
+        self.refuse_one_way(&services, &chosen)?;
         let release = chosen.values().next().map(|entry| entry.release.clone()).unwrap_or_default();
         let bundles = known(&targets, &standing).await;
         let mut wanted = BTreeMap::new();
@@ -71,7 +81,36 @@ impl Session {
         // A rollback is never rolled back: a human decides.
         request.policy.on_failure = OnFailure::Hold;
         request.policy.pause_after.clear();
+        // What checks or announces a new release has nothing to say to the return of an old one, and must not stand in
+        // its way.
+        for moment in [HookMoment::BeforeDeploy, HookMoment::AfterDeploy] {
+            request.policy.hooks.remove(&moment);
+        }
         Ok(build(request))
+    }
+
+    /// Nothing is brought back across a release that is irreversible.
+    fn refuse_one_way(
+        &self,
+        services: &BTreeMap<Name, Standing>,
+        chosen: &BTreeMap<Name, Entry>,
+    ) -> Result<(), SessionError> {
+        let across = chosen.iter().find_map(|(name, entry)| {
+            let standing = services.get(name).filter(|one| one.is_across_irreversible(entry))?;
+            Some((name, entry, standing))
+        });
+        let Some((name, entry, standing)) = across else { return Ok(()) };
+        let text = format!(
+            "{name} cannot return to release {} ({}): a release that came after it, up to {}, is irreversible",
+            entry.release,
+            ReasonCode::Irreversible,
+            standing.current.release,
+        );
+        Err(SessionError::new(Kind::Refused, text).hint(format!(
+            "what is wrong is mended by a new release: `{} deploy {}`",
+            self.program(),
+            self.environment()
+        )))
     }
 
     fn request(
@@ -120,6 +159,7 @@ impl Session {
                 port,
                 release,
                 depends_on: Vec::new(),
+                migration: None,
                 synthetic: None,
                 ..self.wanted_of(&name, any)
             };
@@ -141,6 +181,7 @@ impl Session {
             replicas: entry.replicas,
             check: entry.check.clone(),
             depends_on: service.map(|service| service.depends_on.clone()).unwrap_or_default(),
+            migration: None,
             synthetic: None,
             bake: 0,
             ..base

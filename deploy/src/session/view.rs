@@ -119,7 +119,13 @@ impl Session {
             label: facts.unit.label(),
             path: process::log_path(&self.state, &facts.unit),
         };
-        Ok(units.iter().map(log).collect())
+        let services = self.loaded.environment.services.keys();
+        let migrations = services.filter(|name| service.is_none_or(|service| service == *name));
+        let migrations = migrations.filter_map(|name| {
+            let path = process::migration_log(&self.state, name)?;
+            Some(UnitLog { label: format!("{name}/migration"), path })
+        });
+        Ok(migrations.chain(units.iter().map(log)).collect())
     }
 
     /// Stops every unit and the router of this environment; what was deployed stays recorded, and the next deploy

@@ -8,7 +8,7 @@ use crate::{
         EffectiveService,
         environment::{FailurePolicy, StrategyKind, Thresholds},
     },
-    plan::{OnFailure, Policy, RateLimits, Wanted},
+    plan::{Migration, OnFailure, Policy, RateLimits, Wanted, WantedMigration},
     strategy::{BatchSize, Canary, Rolling, Strategy},
 };
 use pipeline::{config::scalar::ShareKind, digest::Digest, name::Name, release::Release};
@@ -42,7 +42,10 @@ impl Session {
             port: service.port,
             depends_on: service.depends_on.clone(),
             strategy: self.strategy(),
-            migration: None,
+            migration: service.migration.as_ref().map(|one| WantedMigration {
+                step: Migration { args: one.args.clone(), timeout: one.timeout },
+                reversible: one.reversible,
+            }),
             synthetic: self.synthetic(name),
             bake: environment.timings.bake,
             drain: environment.timings.drain,
@@ -68,7 +71,7 @@ impl Session {
             synthetic: environment.gates.synthetic.as_ref().map(|gate| limits(&gate.thresholds)),
             traffic: environment.gates.traffic.as_ref().map(limits),
             pause_after: environment.strategy.pause_after.iter().copied().map(u32::from).collect(),
-            hooks: BTreeMap::new(),
+            hooks: environment.hooks.clone(),
             keep: usize::from(environment.keep_releases),
         }
     }

@@ -3,6 +3,7 @@
 
 mod cabinet_routes;
 mod echo;
+mod migrate;
 mod task;
 mod transfer;
 
@@ -11,7 +12,7 @@ use axum::{
     routing::{get, post},
 };
 use noogh_common::{Service, Spec, StartError, cabinet::Cabinet};
-use std::{process::ExitCode, sync::Arc};
+use std::{env, process::ExitCode, sync::Arc};
 
 static SPEC: Spec = Spec {
     name: "noogh-api",
@@ -23,6 +24,9 @@ static SPEC: Spec = Spec {
 };
 
 fn main() -> ExitCode {
+    if env::args_os().nth(1).is_some_and(|argument| argument == migrate::ARGUMENT) {
+        return migrate::run();
+    }
     noogh_common::run(&SPEC, routes)
 }
 

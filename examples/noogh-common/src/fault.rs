@@ -14,6 +14,8 @@
 //! | `ignore-sigterm` | goes on after SIGTERM (SIGINT still drains it) |
 //! | `wrong-port` | listens on the next port, or on any other free one if that is taken |
 //! | `flap=3s` | after each such time `/ready` changes between 200 and 503, and the status in `/health` with it |
+//! | `migration-fails` | `noogh-api migrate` exits 1 before it has changed anything; units run as ever |
+//! | `migration-hangs` | `noogh-api migrate` never ends; units run as ever |
 //!
 //! Times are whole numbers with `ms`, `s` or `m`; sizes are whole numbers with `kB`, `MB` or `GB` (powers of 1000);
 //! shares lie between 0 and 1. `error-rate` and `slow-rate` spare `/health`, `/ready` and `/metrics`: only who looks at
@@ -22,7 +24,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 /// Every fault with an example of its value, in the order of the table above.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 14] = [
     "exit-at-start",
     "exit-after=5s",
     "never-ready",
@@ -35,6 +37,8 @@ const KNOWN: [&str; 12] = [
     "ignore-sigterm",
     "wrong-port",
     "flap=3s",
+    "migration-fails",
+    "migration-hangs",
 ];
 
 /// What the service is asked to do wrong. The default is nothing.
@@ -64,6 +68,10 @@ pub struct Faults {
     pub wrong_port: bool,
     /// Change readiness after each such time.
     pub flap: Option<Duration>,
+    /// Let the migration fail.
+    pub migration_fails: bool,
+    /// Let the migration never end.
+    pub migration_hangs: bool,
 }
 
 /// A share of requests, in millionths.
@@ -116,6 +124,8 @@ impl Faults {
             ("ignore-sigterm", None) => self.ignore_sigterm = true,
             ("wrong-port", None) => self.wrong_port = true,
             ("flap", Some(value)) => self.flap = Some(time(value)?),
+            ("migration-fails", None) => self.migration_fails = true,
+            ("migration-hangs", None) => self.migration_hangs = true,
             (name, value) => return Err(misfit(name, value)),
         }
         Ok(())
@@ -206,6 +216,8 @@ mod tests {
                 ignore_sigterm: true,
                 wrong_port: true,
                 flap: Some(Duration::from_secs(3)),
+                migration_fails: true,
+                migration_hangs: true,
             }
         );
     }

@@ -38,6 +38,16 @@ pub(super) fn release_pointer() -> super::scalar::JsonPointer {
     "/release".parse().expect("it begins with a slash")
 }
 
+/// Five minutes: a change of a schema on tables of middling size. One that copies large tables says how long it takes.
+pub(super) fn migration_timeout() -> Span {
+    Span::from_secs(5 * 60)
+}
+
+/// Reversible: a migration that only adds leaves what stood before working. One that does not must say so.
+pub(super) fn reversible() -> bool {
+    true
+}
+
 /// Twenty minutes: a cold test build of a middling workspace on two cores, with room to spare.
 pub(super) fn test_timeout() -> Span {
     Span::from_secs(20 * 60)

@@ -89,6 +89,25 @@ pub struct ServiceSection {
     pub files: BTreeMap<FileName, FileSection>,
     /// How a unit is known to be healthy. Without it, it is when its port accepts connections.
     pub check: Option<CheckSection>,
+    /// A one-shot step of each release, run before any of its units is started.
+    pub migration: Option<MigrationSection>,
+}
+
+/// A one-shot step of each release: the service's own executable with other arguments, run once, with the variables,
+/// files, secrets and limits of a unit, before any unit of the release is started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MigrationSection {
+    /// Arguments after the executable, in the place of those of a unit.
+    #[schemars(length(min = 1))]
+    pub args: Vec<String>,
+    /// The longest that it may take.
+    #[serde(default = "defaults::migration_timeout")]
+    pub timeout: Span,
+    /// Whether what stood before still works after it. If not, a release that runs it is irreversible: a failure holds
+    /// the rollout, and nothing is rolled back across it.
+    #[serde(default = "defaults::reversible")]
+    pub reversible: bool,
 }
 
 /// What a unit runs.

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Variables that begin with `FAIRLEAD_` and are no overrides: those that units are given, and those that the command
-/// line reads itself.
+/// Variables that begin with `FAIRLEAD_` and are no overrides: those that units, migrations and hooks are given, and
+/// those that the command line reads itself.
 pub const RESERVED: &[&str] = &[
     "FAIRLEAD_RELEASE",
     "FAIRLEAD_BUNDLE",
@@ -23,6 +23,12 @@ pub const RESERVED: &[&str] = &[
     "FAIRLEAD_UNIT_ADDRESS",
     "FAIRLEAD_UNIT_HOST",
     "FAIRLEAD_UNIT_PORT",
+    "FAIRLEAD_MIGRATION",
+    "FAIRLEAD_HOOK",
+    "FAIRLEAD_RUN",
+    "FAIRLEAD_PREVIOUS_RELEASE",
+    "FAIRLEAD_REASON",
+    "FAIRLEAD_FAILED_UNIT",
     "FAIRLEAD_SERVICE",
     "FAIRLEAD_ENVIRONMENT",
     "FAIRLEAD_CONFIG",
@@ -31,6 +37,9 @@ pub const RESERVED: &[&str] = &[
     "FAIRLEAD_STATE_DIR",
     "FAIRLEAD_YES",
 ];
+
+/// The prefix of variables that tell hooks and smoke tests where the services answer; no override either.
+const URL_PREFIX: &str = "FAIRLEAD_URL_";
 
 /// The prefix of variables that override a key: `FAIRLEAD_STRATEGY__MAX_SURGE=2` is `strategy.max-surge`.
 const PREFIX: &str = "FAIRLEAD_";
@@ -91,7 +100,8 @@ impl Assignment {
 
     /// Reads a `FAIRLEAD_…` variable; `None` if it is none of ours to read.
     pub fn from_variable(name: &str, value: &str) -> Option<Self> {
-        let is_ours = !RESERVED.contains(&name) && !failpoint::is_variable(name);
+        let is_told = RESERVED.contains(&name) || name.starts_with(URL_PREFIX);
+        let is_ours = !is_told && !failpoint::is_variable(name);
         let key = name.strip_prefix(PREFIX).filter(|_| is_ours)?;
         let segments = key.split("__").map(str::to_owned).collect();
         Some(Self { spelling: Spelling::Variable, ..Self::of_variable(segments, name, value) })

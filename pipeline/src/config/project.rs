@@ -1,7 +1,7 @@
 //! The project, checked.
 
 use super::{
-    file::{ArtifactSource, CheckSection, ProjectFile, ServiceSection, StagesSection},
+    file::{ArtifactSource, CheckSection, MigrationSection, ProjectFile, ServiceSection, StagesSection},
     findings::Findings,
     problem::{Problem, hints},
 };
@@ -112,6 +112,23 @@ fn check_service(name: &Name, service: &ServiceSection, findings: &mut Findings<
     check_secrets(&path, service.secrets.iter().map(|(name, one)| (name.as_str(), one)), findings);
     if let Some(check) = &service.check {
         check_check(name, check, findings);
+    }
+    if let Some(migration) = &service.migration {
+        check_migration(name, migration, findings);
+    }
+}
+
+fn check_migration(name: &Name, migration: &MigrationSection, findings: &mut Findings<'_>) {
+    if migration.args.is_empty() {
+        let problem = Problem::new(format!("the migration of {name} has no arguments"));
+        findings.add(
+            &["services", name.as_str(), "migration", "args"],
+            problem.help("without one the executable could not tell it from the start of a unit"),
+        );
+    }
+    if migration.timeout.as_millis() == 0 {
+        let problem = Problem::new(format!("the migration of {name} has no time: its timeout is 0"));
+        findings.add(&["services", name.as_str(), "migration", "timeout"], problem);
     }
 }
 

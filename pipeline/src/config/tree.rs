@@ -90,23 +90,27 @@ impl Node {
         if let Value::String(text) = &self.value { Some(text) } else { None }
     }
 
-    /// The entry at a path of keys.
+    /// The entry at a path of keys; where the path leads through an array, its key is a number from 0.
     pub fn entry(&self, path: &[&str]) -> Option<&Entry> {
         let (last, parents) = path.split_last()?;
-        let parent = parents.iter().try_fold(self, |node, key| Some(&node.as_table()?.get(*key)?.node))?;
-        parent.as_table()?.get(*last)
+        self.get(parents)?.as_table()?.get(*last)
     }
 
-    /// The value at a path of keys.
+    /// The value at a path of keys; see [`Node::entry`].
     pub fn get(&self, path: &[&str]) -> Option<&Self> {
-        if path.is_empty() { Some(self) } else { self.entry(path).map(|entry| &entry.node) }
+        path.iter().try_fold(self, |node, key| match &node.value {
+            Value::Table(table) => Some(&table.get(*key)?.node),
+            Value::Array(nodes) => nodes.get(key.parse::<usize>().ok()?),
+            _ => None,
+        })
     }
 
-    /// Where what is at a path of keys is told: the value, or the key if the value is a table.
+    /// Where what is at a path of keys is told: the value, or the key if the value is a table that has one.
     pub fn place_of(&self, path: &[&str]) -> Option<Place> {
-        let entry = self.entry(path)?;
-        let is_table = entry.node.as_table().is_some();
-        Some(if is_table { entry.key.clone() } else { entry.node.place.clone() })
+        match self.entry(path) {
+            Some(entry) if entry.node.as_table().is_some() => Some(entry.key.clone()),
+            _ => Some(self.get(path)?.place.clone()),
+        }
     }
 
     /// The same value as JSON. Numbers that JSON does not have become `null`.

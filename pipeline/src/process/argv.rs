@@ -23,6 +23,8 @@ pub struct Argv {
     pub set: BTreeMap<OsString, OsString>,
     /// Variables that it does not inherit.
     pub unset: BTreeSet<OsString>,
+    /// Whether the kernel ends it (not what it starts) when Fairlead is killed and can end nothing any more.
+    pub ends_with_us: bool,
 }
 
 impl Argv {
@@ -34,6 +36,7 @@ impl Argv {
             folder: None,
             set: BTreeMap::new(),
             unset: BTreeSet::new(),
+            ends_with_us: false,
         }
     }
 
@@ -68,6 +71,13 @@ impl Argv {
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.set.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Has it ended by the kernel should Fairlead be killed.
+    #[must_use]
+    pub fn ends_with_us(mut self) -> Self {
+        self.ends_with_us = true;
         self
     }
 

@@ -288,12 +288,30 @@ fn start(argv: &Argv) -> Result<(Child, Group), ProcessError> {
         command.env_remove(name);
     }
     command.envs(&argv.set);
+    if argv.ends_with_us {
+        end_with_us(&mut command);
+    }
     let child = command.spawn().map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => ProcessError::NotFound { program },
         _ => ProcessError::Start { program, source },
     })?;
     let leader = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
     Ok((child, Group { leader }))
+}
+
+/// Lets the kernel kill the program when the thread that starts it ends, which in a runtime is when the process does.
+#[expect(unsafe_code, reason = "only the child itself can ask for this, between fork and exec")]
+fn end_with_us(command: &mut Command) {
+    let parent = nix::unistd::getpid();
+    let ask = move || {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The parent may have been killed before it was asked for.
+        if nix::unistd::getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls, and neither allocates nor locks.
+    unsafe {
+        command.pre_exec(ask);
+    }
 }
 
 /// A process group that is killed when this is dropped, so that no path out of a run leaves anything behind.

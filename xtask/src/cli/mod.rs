@@ -152,6 +152,9 @@ pub(crate) struct Source {
     /// Change this service alone
     #[arg(long, value_name = "SERVICE")]
     pub(crate) only: Option<Name>,
+    /// There is no way back from this release: a failure is held, and nothing is rolled back across it
+    #[arg(long)]
+    pub(crate) irreversible: bool,
 }
 
 #[derive(Debug, Args)]
@@ -159,7 +162,7 @@ pub(crate) struct Deploy {
     #[command(flatten)]
     pub(crate) environment: Environment,
     /// Carry out this plan as it is, or refuse it, naming what has changed since
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["release", "force", "only"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["release", "force", "only", "irreversible"])]
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) source: Source,
@@ -191,7 +194,7 @@ pub(crate) struct Simulate {
     #[arg(value_name = "ENV")]
     pub(crate) environment: Option<String>,
     /// Simulate this plan instead of one that is made from what stands
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["release", "force", "only"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["release", "force", "only", "irreversible"])]
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) source: Source,

@@ -60,6 +60,6 @@ pub(super) async fn make(
     if environment.protected {
         protection::check_release(environment.name.as_str(), &release)?;
     }
-    let planning = opened.session.plan(&release, source.only.as_ref());
+    let planning = opened.session.plan(&release, source.only.as_ref(), source.irreversible);
     Ok(stops.guard(planning, || Then::Leave).await.ok_or(Failure::Stopped)??)
 }

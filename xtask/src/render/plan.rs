@@ -27,6 +27,7 @@ pub(crate) fn plan(plan: &Plan, paint: Paint) -> String {
         text.push('\n');
         details(&mut text, service, paint);
     }
+    hooks(&mut text, plan, paint);
     if !plan.unchanged.is_empty() && !plan.is_empty() {
         let names: Vec<&str> = plan.unchanged.iter().map(pipeline::name::Name::as_str).collect();
         add(&mut text, &format!("\nunchanged: {}", names.join(", ")));
@@ -95,6 +96,10 @@ fn details(text: &mut String, service: &ServicePlan, paint: Paint) {
             seconds(service.bake),
         ),
     );
+    if let Some(migration) = &service.migration {
+        let (args, timeout) = (migration.args.join(" "), seconds(migration.timeout));
+        add(text, &format!("  first runs its migration, once for this release: `{args}`, at most {timeout}"));
+    }
     if !service.depends_on.is_empty() {
         let names: Vec<&str> = service.depends_on.iter().map(pipeline::name::Name::as_str).collect();
         add(text, &format!("  after {}", names.join(", ")));
@@ -105,6 +110,19 @@ fn changes(text: &mut String, service: &ServicePlan) {
     let shown = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
     for change in &service.changes {
         add(text, &format!("  {}: {} -> {}", change.field, shown(&change.from), shown(&change.to)));
+    }
+}
+
+fn hooks(text: &mut String, plan: &Plan, paint: Paint) {
+    if plan.is_empty() || plan.policy.hooks.is_empty() {
+        return;
+    }
+    add(text, &format!("\n{}", paint.tone(Tone::Title, "Hooks")));
+    for (moment, hooks) in &plan.policy.hooks {
+        for hook in hooks {
+            let (command, timeout) = (hook.command.join(" "), seconds(hook.timeout));
+            add(text, &format!("  {}: `{command}`, at most {timeout}", moment.word()));
+        }
     }
 }
 

@@ -62,7 +62,8 @@ impl Ending {
             End::Finished(Outcome::Refused { cause }) => {
                 let sentence = format!(
                     "refused: release {release} on {environment} ({}: {}), nothing that runs was changed",
-                    cause.reason, cause.message
+                    cause.reason,
+                    cause.message.lines().next().unwrap_or_default()
                 );
                 (sentence, vec![to("status")])
             }

@@ -197,7 +197,15 @@ fn decided(reason: &Reason) -> Line {
         Reason::Stepped { to: Step::Gone, .. } => "stopped".to_owned(),
         _ => reason.text(),
     };
-    Line::new(subject(&reason.subject()), text, weight).tone(tone)
+    let (sentence, output) = with_output(&text);
+    Line::new(subject(&reason.subject()), sentence, weight).tone(tone).block(output)
+}
+
+/// A message that ends with what a program wrote: the sentence, and those lines.
+fn with_output(text: &str) -> (&str, Vec<String>) {
+    let mut lines = text.lines();
+    let sentence = lines.next().unwrap_or_default();
+    (sentence, lines.map(|line| line.strip_prefix("  | ").unwrap_or(line).to_owned()).collect())
 }
 
 /// The word of the last phase.
@@ -235,6 +243,7 @@ fn ended(intent: &Intent, took: &str, result: &ActionResult) -> Line {
         }
         // Whether it is tried again or ends the rollout is told as a decision.
         ActionResult::Failed { message, .. } => {
+            let (message, _) = with_output(message);
             Line::new(object(intent), format!("{verb} failed after {took}: {message}"), Weight::Detail)
                 .tone(Tone::Warn)
         }

@@ -161,9 +161,14 @@ pub(crate) fn file(folder: &Path, name: &str) -> PathBuf {
     folder.join("files").join(name)
 }
 
+/// The secrets of a bundle.
+pub(crate) fn secrets(folder: &Path) -> PathBuf {
+    folder.join("secrets")
+}
+
 /// A secret of a bundle.
 pub(crate) fn secret(folder: &Path, name: &str) -> PathBuf {
-    folder.join("secrets").join(name)
+    secrets(folder).join(name)
 }
 
 /// Removes one bundle.

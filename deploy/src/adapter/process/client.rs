@@ -142,6 +142,7 @@ impl Client {
             Op::Watch { timeout: span, .. }
             | Op::Drain { deadline: span, .. }
             | Op::Stop { grace: span, .. }
+            | Op::Migrate { timeout: span, .. }
             | Op::Shutdown { grace: span } => Duration::from_millis(*span),
             _ => Duration::ZERO,
         };

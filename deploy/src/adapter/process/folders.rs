@@ -1,6 +1,7 @@
 //! Where everything of an environment stands on this machine.
 
 use crate::{bundle::BundleHash, model::UnitId};
+use pipeline::name::Name;
 use std::{
     fs::DirBuilder,
     io,
@@ -85,6 +86,11 @@ impl Folders {
     /// What one unit logged.
     pub(crate) fn log(&self, unit: &UnitId) -> PathBuf {
         self.logs().join(format!("{}.log", unit.file_stem()))
+    }
+
+    /// What the migration of a service from this bundle logged. The bundle is the third part of the name, as for units.
+    pub(crate) fn migration_log(&self, service: &Name, bundle: &BundleHash) -> PathBuf {
+        self.logs().join(format!("{service}.migration.{}.log", bundle.short()))
     }
 }
 

@@ -97,7 +97,7 @@ fn standing(before: Option<Standing>, entry: &CommitEntry, keep: usize, now: jif
         check: entry.check.clone(),
         port: entry.port,
         at: now,
-        irreversible: false,
+        irreversible: entry.irreversible,
     };
     let Some(Standing { current: last, previous }) = before else {
         return Standing { current, previous: Vec::new() };
@@ -105,6 +105,9 @@ fn standing(before: Option<Standing>, entry: &CommitEntry, keep: usize, now: jif
     if last.bundle == current.bundle {
         current.at = last.at;
     }
+    // What brings a bundle back does not know what it was when it was brought for the first time.
+    let known = std::iter::once(&last).chain(&previous).find(|entry| entry.bundle == current.bundle);
+    current.irreversible |= known.is_some_and(|entry| entry.irreversible);
     let previous =
         std::iter::once(last).chain(previous).filter(|e| e.bundle != current.bundle).take(keep).collect();
     Standing { current, previous }
@@ -138,6 +141,7 @@ mod tests {
                 provider_error_limit: 1,
             },
             port: 8000,
+            irreversible: false,
         }
     }
 

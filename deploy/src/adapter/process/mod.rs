@@ -25,6 +25,18 @@ pub fn log_path(state_dir: &std::path::Path, unit: &crate::model::UnitId) -> std
     state_dir.join("logs").join(format!("{}.log", unit.file_stem()))
 }
 
+/// The file that the last migration of a service wrote its output to, if there was one.
+pub fn migration_log(
+    state_dir: &std::path::Path,
+    service: &pipeline::name::Name,
+) -> Option<std::path::PathBuf> {
+    let begins = format!("{service}.migration.");
+    let is_one = |name: &str| name.starts_with(&begins) && name.ends_with(".log");
+    let files = std::fs::read_dir(state_dir.join("logs")).into_iter().flatten().flatten();
+    let logs = files.filter(|file| file.file_name().to_str().is_some_and(is_one));
+    logs.max_by_key(|file| file.metadata().and_then(|of| of.modified()).ok()).map(|file| file.path())
+}
+
 use std::{error::Error, fmt::Write};
 
 /// An error with its causes, in one line: it goes over a socket, where causes cannot follow.

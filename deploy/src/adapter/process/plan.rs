@@ -1,7 +1,11 @@
 //! What the process target must know of a plan.
 
 use super::protocol::CommitEntry;
-use crate::bundle::{Bundle, BundleHash, BundleSource};
+use crate::{
+    bundle::{Bundle, BundleHash, BundleSource},
+    plan::Migration,
+};
+use pipeline::name::Name;
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// All that a plan says about the bundles that it may bring to this machine, or bring back.
@@ -9,6 +13,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 pub struct ProcessPlan {
     /// Every bundle of the plan: the new ones and those that a rollback would restore.
     pub bundles: BTreeMap<BundleHash, PlannedBundle>,
+    /// What is run once for the release that is brought, by service, if it was not run yet.
+    pub migrations: BTreeMap<Name, Migration>,
     /// How many bundles of each service are kept besides the current one.
     pub keep: usize,
 }

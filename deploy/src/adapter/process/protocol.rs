@@ -64,6 +64,21 @@ pub enum Op {
         /// `FAIRLEAD_RELEASE`.
         release: String,
     },
+    /// Runs the migration of a release of a service from its prepared bundle folder, unless the ledger has it as run;
+    /// answers when it has ended and, if it succeeded, stands in the ledger. One of this release that runs already is
+    /// waited for instead, and no two of a service ever run together.
+    Migrate {
+        /// Which service.
+        service: Name,
+        /// From which bundle.
+        bundle: BundleHash,
+        /// Of which release: `FAIRLEAD_RELEASE`.
+        release: String,
+        /// What the executable gets in the place of a unit's arguments.
+        args: Vec<String>,
+        /// The longest that it may run, in milliseconds.
+        timeout: Millis,
+    },
     /// Gives a unit this share of its service's traffic; answers when the router has switched.
     Admit {
         /// Which unit.
@@ -129,6 +144,9 @@ pub struct CommitEntry {
     pub check: crate::check::Check,
     /// The stable port.
     pub port: u16,
+    /// Whether nothing that stood before it may be brought back across it.
+    #[serde(default)]
+    pub irreversible: bool,
 }
 
 /// One answer.
@@ -173,6 +191,8 @@ pub enum FailedKind {
     NotPrepared,
     /// The executable cannot be started (not found, wrong format, not permitted).
     CannotStart,
+    /// A migration cannot be started, failed, or ran out of time.
+    MigrationFailed,
     /// The stable port is held by something else.
     PortTaken,
     /// There is no such unit (any more).

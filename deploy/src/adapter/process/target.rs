@@ -17,6 +17,7 @@ use super::{
 use crate::{
     bundle::{Bundle, BundleHash},
     model::{Action, Exit, Intent, Millis, UnitFacts, UnitId, UnitPhase},
+    plan::Migration,
     port::{EffectError, EffectOutput, Target, TargetSeen},
     reason::ReasonCode,
 };
@@ -128,6 +129,16 @@ impl ProcessTarget {
         Ok(EffectOutput { note })
     }
 
+    fn migrate(&self, service: &Name, bundle: &BundleHash) -> Result<Op, EffectError> {
+        let Migration { args, timeout } =
+            self.plan.migrations.get(service).cloned().ok_or_else(|| EffectError::Terminal {
+                reason: ReasonCode::MigrationFailed,
+                message: format!("the plan has no migration of {service}"),
+            })?;
+        let release = self.planned(bundle)?.entry.release.clone();
+        Ok(Op::Migrate { service: service.clone(), bundle: *bundle, release, args, timeout })
+    }
+
     fn commit(
         &self,
         services: &BTreeMap<Name, Option<BundleHash>>,
@@ -206,17 +217,18 @@ impl Target for ProcessTarget {
             Action::Commit { services, .. } => {
                 Op::Commit { services: self.commit(services)?, keep: self.plan.keep }
             }
-            Action::Migrate { .. } => {
-                let message = "this target does not run migrations yet".to_owned();
-                return Err(EffectError::Terminal { reason: ReasonCode::MigrationFailed, message });
-            }
+            Action::Migrate { service, bundle, .. } => self.migrate(service, bundle)?,
             Action::Hook { .. } | Action::Judge { .. } | Action::Verify { .. } | Action::Collect => {
                 let message = format!("a target does not {}: that is done elsewhere", intent.action.verb());
                 return Err(EffectError::Terminal { reason: ReasonCode::ActionFailed, message });
             }
         };
+        let note = match &op {
+            Op::Migrate { release, .. } => format!("done for release {release}"),
+            _ => String::new(),
+        };
         self.act(generation, op).await?;
-        Ok(EffectOutput::default())
+        Ok(EffectOutput { note })
     }
 
     async fn bundle(&self, hash: &BundleHash) -> Result<Bundle, EffectError> {
@@ -267,6 +279,7 @@ fn done(reply: Reply) -> Result<(), EffectError> {
     let reason = match failed.kind {
         FailedKind::NotPrepared => ReasonCode::PrepareFailed,
         FailedKind::CannotStart => ReasonCode::CannotStart,
+        FailedKind::MigrationFailed => ReasonCode::MigrationFailed,
         FailedKind::PortTaken => ReasonCode::PortTaken,
         // A unit that is gone shows in the next observation, with a better reason than this one. A router is
         // started again, and a disk may have room again.

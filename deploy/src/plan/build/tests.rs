@@ -207,3 +207,43 @@ fn the_order_of_overrides_and_releases_does_not_change_a_bundles_name() {
     other.args.push("--x".to_owned());
     assert_ne!(bundle("api").hash(), other.hash());
 }
+
+fn migrating(reversible: bool) -> Wanted {
+    let mut bundle = bundle("api");
+    bundle.args.push("--new".to_owned());
+    let step = Migration { args: vec!["migrate".to_owned()], timeout: 1_000 };
+    Wanted { migration: Some(WantedMigration { step, reversible }), ..wanted(bundle) }
+}
+
+#[test]
+fn a_migration_is_planned_until_the_ledger_has_its_release() {
+    let plan = build(request(vec![migrating(true)], &[bundle("api")]));
+    let planned = plan.services[0].migration.as_ref().expect("it was not run");
+    assert_eq!(planned.args, ["migrate"]);
+    assert!(!plan.irreversible);
+
+    let mut again = request(vec![migrating(false)], &[bundle("api")]);
+    let ledger = &mut again.standing.get_mut(&name("here")).expect("the target").ledger;
+    ledger.add_migrated(&name("api"), "r2");
+    let plan = build(again);
+    assert_eq!(plan.services[0].migration, None);
+    assert!(!plan.irreversible, "what is not run cannot make it so");
+}
+
+#[test]
+fn a_migration_that_is_not_reversible_makes_the_plan_irreversible_and_says_so() {
+    let plan = build(request(vec![migrating(false)], &[bundle("api")]));
+    assert!(plan.irreversible);
+    assert!(plan.risks.iter().any(|risk| risk.message.starts_with("irreversible")), "{:?}", plan.risks);
+}
+
+#[test]
+fn what_brings_no_new_bundle_or_goes_back_migrates_nothing() {
+    let more_units = Wanted { bundle: Some(bundle("api")), replicas: 3, ..migrating(false) };
+    let plan = build(request(vec![more_units], &[bundle("api")]));
+    assert_eq!((plan.services[0].migration.as_ref(), plan.irreversible), (None, false));
+
+    let back = Request { kind: PlanKind::Rollback, ..request(vec![migrating(false)], &[bundle("api")]) };
+    let plan = build(back);
+    assert_eq!((plan.services[0].migration.as_ref(), plan.irreversible), (None, false));
+}

@@ -9,6 +9,7 @@ mod adopt;
 mod handover;
 mod listen;
 mod log;
+mod migrate;
 mod observe;
 mod ops;
 mod options;
@@ -164,6 +165,7 @@ async fn serve_with(options: Options, routers: Arc<dyn Routers>) -> Result<(), S
     {
         let mut store = shared.store.lock().await;
         reaper::adopt(&shared, &mut store.state);
+        shared.adopt_migrations(&mut store.state);
         shared.save(&store);
     }
     // Before the first request is answered: what ended meanwhile is recorded, and a port that our own router holds is

@@ -4,10 +4,11 @@
 use super::{
     Shared, Store,
     listen::ListenError,
+    migrate::Asked,
     now, ports,
     router::RouterError,
     state::{Life, Listening, Unit},
-    units::{self, Launch},
+    units::{self, Launch, Role},
 };
 use crate::{
     adapter::process::{
@@ -28,7 +29,7 @@ use std::{
 use tokio::sync::MutexGuard;
 
 /// How long the processes of a unit may take to vanish after SIGKILL; longer means that they hang in the kernel.
-const KILL_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long ending the router may take in a shutdown.
 const ROUTER_GRACE: Duration = Duration::from_secs(5);
@@ -92,8 +93,9 @@ impl Shared {
             self.change();
         }
         let is_end = matches!(op, Op::Shutdown { .. });
-        if self.closes.is_cancelled() && matches!(op, Op::Start { .. } | Op::Listen { .. } | Op::Admit { .. })
-        {
+        let begins =
+            matches!(op, Op::Start { .. } | Op::Migrate { .. } | Op::Listen { .. } | Op::Admit { .. });
+        if self.closes.is_cancelled() && begins {
             return Reply::Failed(other("the supervisor is shutting down".to_owned())).into();
         }
         let result = match op {
@@ -102,6 +104,9 @@ impl Shared {
                 self.listen(store, service, Listening { host, port, health_path }).await
             }
             Op::Start { unit, release } => self.start(store, unit, release).await,
+            Op::Migrate { service, bundle, release, args, timeout } => {
+                self.migrate(store, Asked { service, bundle, release, args, timeout, generation }).await
+            }
             Op::Admit { unit, weight } => self.admit(store, unit, weight).await,
             Op::Drain { unit, deadline } => self.drain(store, unit, deadline).await,
             Op::Stop { unit, grace } => self.stop(store, unit, grace).await,
@@ -171,8 +176,8 @@ impl Shared {
         self.try_save(&store).inspect_err(|_| drop(store.state.units.remove(&id)))?;
 
         let (folder, log) = (self.folders.bundle(&id.bundle), self.folders.log(&id));
-        let launch =
-            Launch { unit: &id, release: &release, bundle: &bundle, folder: &folder, log: &log, port };
+        let role = Role::Unit { unit: &id, port };
+        let launch = Launch { role, release: &release, bundle: &bundle, folder: &folder, log: &log };
         let started = units::launch(&launch).await;
         match (started, store.state.units.get_mut(&id)) {
             (Ok(process), Some(unit)) => {
@@ -331,7 +336,7 @@ impl Shared {
         bundle_folder::remove(&self.folders, &bundle).map_err(|error| failed(FailedKind::State, &error))
     }
 
-    /// Stops every unit and the router. The supervisor ends after that, also when something could not be stopped:
+    /// Stops every unit, migration and the router. The supervisor ends after that, also when something could not be stopped:
     /// the next one goes on with it.
     pub(super) async fn shut_down(&self, grace: Millis) -> Result<(), Failed> {
         self.closes.cancel();
@@ -340,9 +345,9 @@ impl Shared {
             let store = self.store.lock().await;
             self.stop(store, unit, grace).await
         });
-        let stopped = futures::future::join_all(stops).await;
+        let (stopped, ended) = tokio::join!(futures::future::join_all(stops), self.end_migrations(grace));
         self.end_router(ROUTER_GRACE).await;
-        stopped.into_iter().collect()
+        stopped.into_iter().chain([ended]).collect()
     }
 }
 

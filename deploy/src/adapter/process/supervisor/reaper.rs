@@ -47,8 +47,12 @@ pub(super) async fn collect(shared: &Shared) {
         let mut store = shared.store.lock().await;
         let has_ended = collect_units(shared, &mut store.state);
         let has_retired = collect_routers(shared, &mut store.state);
-        if has_ended || has_retired {
+        let has_migrated = shared.collect_migrations(&mut store);
+        if has_ended || has_retired || has_migrated {
             shared.save(&store);
+        }
+        if has_migrated {
+            shared.change();
         }
         (has_ended, store.state.router.as_ref().is_some_and(RouterRecord::has_ended))
     };
@@ -76,7 +80,7 @@ fn collect_units(shared: &Shared, state: &mut State) -> bool {
             shared.log.line(format!("{} did not stop within its grace: SIGKILL", id.label()));
         }
         let Some(ended) = process.ended() else { continue };
-        end_rest(&id, process);
+        end_rest(&units::marks(&id), process);
         if kill_at.is_none() {
             let exit = exit_of(ended, unit.out_of_memory);
             shared.log.line(format!("{} ended: {exit}", id.label()));
@@ -108,14 +112,14 @@ fn collect_routers(shared: &Shared, state: &mut State) -> bool {
     state.retiring.len() != before
 }
 
-/// Ends what is left of a unit whose first process has ended: it would keep ports and files from its successor.
-fn end_rest(unit: &UnitId, process: Process) {
+/// Ends what is left of a unit or migration whose first process has ended: it would keep ports and files from its
+/// successor.
+pub(super) fn end_rest(marks: &[(&'static str, String); 2], process: Process) {
     if process.signal_group(Signal::SIGKILL) {
         return;
     }
     // Somebody else has reaped it, so its group's number may belong to others by now: only processes that were started
-    // as this unit are touched.
-    let marks = units::marks(unit);
+    // as the same are touched.
     let marks = marks.each_ref().map(|(name, value)| (*name, value.as_str()));
     for pid in procfs::group_members(process.pid) {
         if procfs::has_environment(pid, &marks) {

@@ -60,6 +60,9 @@ pub(crate) struct State {
     pub(crate) generation: u64,
     /// Every unit that is not forgotten.
     pub(crate) units: BTreeMap<UnitId, Unit>,
+    /// The migration of each service that runs, or that ended without having succeeded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) migrations: BTreeMap<Name, Migration>,
     /// Ports by unit, also of units that stopped: a unit that comes back gets the environment that it had.
     pub(crate) ports: BTreeMap<UnitId, u16>,
     /// Stable ports that are held, by service.
@@ -93,7 +96,31 @@ pub(crate) struct Unit {
     pub(crate) life: Life,
 }
 
-/// Where a unit is in its life.
+/// One run of the migration of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Migration {
+    /// The release that it belongs to.
+    pub(crate) release: String,
+    /// The bundle that it runs from.
+    pub(crate) bundle: BundleHash,
+    /// The generation that asked for it first.
+    pub(crate) generation: u64,
+    /// When it was started.
+    pub(crate) started_at: Millis,
+    /// The longest that it may run, in milliseconds.
+    pub(crate) timeout: Millis,
+    /// Resident memory of all its processes, in bytes, above which it is ended.
+    pub(crate) memory_max_bytes: Option<u64>,
+    /// Whether it was ended for that.
+    pub(crate) out_of_memory: bool,
+    /// Why it was told to end, if it was: then it has not succeeded, however it ended.
+    pub(crate) ended_for: Option<String>,
+    /// Where it is in its life.
+    pub(crate) life: Life,
+}
+
+/// Where a unit or a migration is in its life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Life {
@@ -153,9 +180,39 @@ impl RouterRecord {
 impl Unit {
     /// Its process, while it has one.
     pub(crate) fn process(&self) -> Option<Process> {
-        match self.life {
-            Life::Running(process) | Life::Stopping { process, .. } => Some(process),
-            Life::Starting | Life::Exited(_) => None,
+        self.life.process()
+    }
+}
+
+impl Migration {
+    /// Its process, while it has one.
+    pub(super) fn process(&self) -> Option<Process> {
+        self.life.process()
+    }
+
+    /// Whether it has ended.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.life, Life::Exited(_))
+    }
+
+    /// Whether it has ended as it should.
+    pub(super) fn has_succeeded(&self) -> bool {
+        let exited_well = matches!(self.life, Life::Exited(Exit { code: Some(0), .. }));
+        exited_well && self.ended_for.is_none()
+    }
+
+    /// Whether both tell of one run.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (&self.release, self.started_at) == (&other.release, other.started_at)
+    }
+}
+
+impl Life {
+    /// The process, while there is one.
+    pub(crate) fn process(&self) -> Option<Process> {
+        match *self {
+            Self::Running(process) | Self::Stopping { process, .. } => Some(process),
+            Self::Starting | Self::Exited(_) => None,
         }
     }
 }
@@ -189,6 +246,7 @@ impl State {
     pub(crate) fn after_boot(mut self, boot_id: &str) -> Self {
         if self.boot_id != boot_id {
             self.units.clear();
+            self.migrations.clear();
             self.router = None;
             self.retiring.clear();
             boot_id.clone_into(&mut self.boot_id);
@@ -196,22 +254,25 @@ impl State {
         self
     }
 
-    /// The processes of all units and routers on record; whether they still run is another question.
+    /// The processes of all units, migrations and routers on record; whether they still run is another question.
     pub(crate) fn processes(&self) -> impl Iterator<Item = Process> {
         let routers = self.router.iter().chain(&self.retiring).filter_map(|router| router.process);
-        self.units.values().filter_map(Unit::process).chain(routers)
+        let migrations = self.migrations.values().filter_map(Migration::process);
+        self.units.values().filter_map(Unit::process).chain(migrations).chain(routers)
     }
 
-    /// The bundles that units run from.
+    /// The bundles that units and migrations run from.
     pub(super) fn bundles(&self) -> BTreeSet<BundleHash> {
-        self.units.keys().map(|unit| unit.bundle).collect()
+        let migrations = self.migrations.values().filter(|run| !run.is_over()).map(|run| run.bundle);
+        self.units.keys().map(|unit| unit.bundle).chain(migrations).collect()
     }
 }
 
-/// Units and routers of this environment that run, found without any record of them.
+/// Units, migrations and routers of this environment that run, found without any record of them.
 fn left_running(folders: &Folders) -> Vec<u32> {
     let units = procfs::processes_under(&folders.bundles()).into_iter();
-    let units = units.filter(|pid| procfs::has_variable(*pid, units::MARK));
+    let marks = [units::MARK, units::MIGRATION_MARK];
+    let units = units.filter(|pid| marks.iter().any(|mark| procfs::has_variable(*pid, mark)));
     let routers = procfs::processes_under(&folders.executables()).into_iter();
     let routers = routers.filter(|pid| procfs::has_argument(*pid, ROUTER_SUBCOMMAND));
     units.chain(routers).collect()

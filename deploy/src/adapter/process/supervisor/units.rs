@@ -1,11 +1,11 @@
-//! How a unit's process is started.
+//! How the process of a unit or of a migration is started.
 
 use super::super::{bundle_folder, identity::Process, logs};
 use crate::{
-    bundle::{Bundle, Limits},
+    bundle::{Bundle, BundleHash, Limits},
     model::UnitId,
 };
-use pipeline::crossing;
+use pipeline::{crossing, name::Name};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -31,17 +31,55 @@ const BUSY_TRIES: u32 = 40;
 /// The pause between these tries.
 const BUSY_PAUSE: Duration = Duration::from_millis(25);
 
-/// All that a unit's process is made of.
+/// All that a process is made of.
 pub(super) struct Launch<'a> {
-    pub(super) unit: &'a UnitId,
+    pub(super) role: Role<'a>,
     pub(super) release: &'a str,
     pub(super) bundle: &'a Bundle,
     pub(super) folder: &'a Path,
     pub(super) log: &'a Path,
-    pub(super) port: u16,
 }
 
-/// Why a unit could not be started.
+/// What a process of a bundle is started as.
+pub(super) enum Role<'a> {
+    /// A unit, which listens on a port of its own.
+    Unit { unit: &'a UnitId, port: u16 },
+    /// A migration, which has no port.
+    Migration { service: &'a Name, bundle: &'a BundleHash, args: &'a [String] },
+}
+
+impl Role<'_> {
+    fn label(&self) -> String {
+        match self {
+            Self::Unit { unit, .. } => unit.label(),
+            Self::Migration { service, .. } => format!("the migration of {service}"),
+        }
+    }
+
+    fn args<'a>(&'a self, bundle: &'a Bundle) -> &'a [String] {
+        match self {
+            Self::Unit { .. } => &bundle.args,
+            Self::Migration { args, .. } => args,
+        }
+    }
+
+    /// The variables that it has besides those of every process of the bundle.
+    fn variables(&self, bundle: &Bundle) -> Vec<(String, OsString)> {
+        let own = |marks: [(&'static str, String); 2]| {
+            marks.into_iter().map(|(name, value)| (name.to_owned(), value.into()))
+        };
+        match self {
+            Self::Unit { unit, port } => {
+                let host = bundle.host_env.iter().map(|name| (name.clone(), HOST.to_string().into()));
+                let port = (bundle.port_env.clone(), port.to_string().into());
+                [port].into_iter().chain(host).chain(own(marks(unit))).collect()
+            }
+            Self::Migration { service, bundle, .. } => own(migration_marks(service, bundle)).collect(),
+        }
+    }
+}
+
+/// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LaunchError {
     /// A part of its bundle or its log is not there.
@@ -62,7 +100,7 @@ pub(super) enum LaunchError {
     },
 }
 
-/// Starts a unit's process.
+/// Starts the process.
 pub(super) async fn launch(launch: &Launch<'_>) -> Result<Process, LaunchError> {
     let mut command = command(launch)?;
     let mut tries = BUSY_TRIES;
@@ -83,7 +121,7 @@ pub(super) async fn launch(launch: &Launch<'_>) -> Result<Process, LaunchError> 
             Err(source) => {
                 let executable = bundle_folder::executable(launch.folder, launch.bundle);
                 return Err(LaunchError::Run {
-                    unit: launch.unit.label(),
+                    unit: launch.role.label(),
                     executable: executable.display().to_string(),
                     source,
                 });
@@ -95,6 +133,14 @@ pub(super) async fn launch(launch: &Launch<'_>) -> Result<Process, LaunchError> 
 /// The variable that every unit has, and what a unit starts has too.
 pub(super) const MARK: &str = "FAIRLEAD_UNIT";
 
+/// The variable that every migration has, and what a migration starts has too.
+pub(super) const MIGRATION_MARK: &str = "FAIRLEAD_MIGRATION";
+
+/// The variables by which a process is found to be the migration of a service.
+pub(super) fn migration_marks(service: &Name, bundle: &BundleHash) -> [(&'static str, String); 2] {
+    [("FAIRLEAD_BUNDLE", bundle.to_string()), (MIGRATION_MARK, service.to_string())]
+}
+
 /// The variables by which a process is found to be a unit.
 pub(super) fn marks(unit: &UnitId) -> [(&'static str, String); 2] {
     [("FAIRLEAD_BUNDLE", unit.bundle.to_string()), (MARK, format!("{}/{}", unit.service, unit.slot))]
@@ -102,7 +148,7 @@ pub(super) fn marks(unit: &UnitId) -> [(&'static str, String); 2] {
 
 fn command(launch: &Launch<'_>) -> Result<Command, LaunchError> {
     let open = |path: &Path, source| LaunchError::Open {
-        unit: launch.unit.label(),
+        unit: launch.role.label(),
         path: path.display().to_string(),
         source,
     };
@@ -110,7 +156,7 @@ fn command(launch: &Launch<'_>) -> Result<Command, LaunchError> {
     let log_again = log.try_clone().map_err(|e| open(launch.log, e))?;
     let mut command = Command::new(bundle_folder::executable(launch.folder, launch.bundle));
     command
-        .args(&launch.bundle.args)
+        .args(launch.role.args(launch.bundle))
         .env_clear()
         .envs(environment(launch)?)
         .current_dir(launch.folder)
@@ -122,15 +168,11 @@ fn command(launch: &Launch<'_>) -> Result<Command, LaunchError> {
     Ok(command)
 }
 
-/// A unit's whole environment: only what its bundle, its release and its place say.
+/// The whole environment of a process: only what its bundle, its release and its place say.
 fn environment(launch: &Launch<'_>) -> Result<BTreeMap<String, OsString>, LaunchError> {
     let bundle = launch.bundle;
     let mut variables = BTreeMap::from([("PATH".to_owned(), OsString::from(PATH))]);
     variables.extend(bundle.env.iter().map(|(name, value)| (name.clone(), value.into())));
-    variables.insert(bundle.port_env.clone(), launch.port.to_string().into());
-    if let Some(name) = &bundle.host_env {
-        variables.insert(name.clone(), HOST.to_string().into());
-    }
     for (file, planned) in &bundle.files {
         if let Some(name) = &planned.env {
             variables.insert(name.clone(), bundle_folder::file(launch.folder, file).into());
@@ -140,7 +182,7 @@ fn environment(launch: &Launch<'_>) -> Result<BTreeMap<String, OsString>, Launch
         let path = bundle_folder::secret(launch.folder, secret);
         if planned.in_env {
             let value = fs::read(&path).map_err(|source| LaunchError::Open {
-                unit: launch.unit.label(),
+                unit: launch.role.label(),
                 path: path.display().to_string(),
                 source,
             })?;
@@ -150,7 +192,7 @@ fn environment(launch: &Launch<'_>) -> Result<BTreeMap<String, OsString>, Launch
         }
     }
     variables.insert("FAIRLEAD_RELEASE".to_owned(), launch.release.into());
-    variables.extend(marks(launch.unit).map(|(name, value)| (name.to_owned(), value.into())));
+    variables.extend(launch.role.variables(bundle));
     Ok(variables)
 }
 

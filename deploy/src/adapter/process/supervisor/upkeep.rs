@@ -6,7 +6,8 @@ use crate::{
     model::UnitId,
 };
 use nix::sys::signal::Signal;
-use std::{io, sync::Arc, time::Duration};
+use pipeline::name::Name;
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 /// How often memory is measured: a unit that grows by 1 GB/s is ended a quarter of a gigabyte above its limit at most.
 const MEMORY_EVERY: Duration = Duration::from_millis(250);
@@ -18,34 +19,56 @@ const LOGS_EVERY: Duration = Duration::from_secs(2);
 pub(super) async fn watch_memory(shared: Arc<Shared>) -> io::Result<()> {
     loop {
         tokio::time::sleep(MEMORY_EVERY).await;
-        let limited: Vec<(UnitId, Process, u64)> = {
+        let limited: Vec<(Limited, Process, u64)> = {
             let store = shared.store.lock().await;
-            let limit = |(id, unit): (&UnitId, &super::state::Unit)| match unit.life {
-                Life::Running(process) => Some((id.clone(), process, unit.memory_max_bytes?)),
+            let running = |life: &Life| match life {
+                Life::Running(process) => Some(*process),
                 _ => None,
             };
-            store.state.units.iter().filter_map(limit).collect()
+            let units = store.state.units.iter().filter_map(|(id, unit)| {
+                Some((Limited::Unit(id.clone()), running(&unit.life)?, unit.memory_max_bytes?))
+            });
+            let migrations = store.state.migrations.iter().filter_map(|(service, run)| {
+                Some((Limited::Migration(service.clone()), running(&run.life)?, run.memory_max_bytes?))
+            });
+            units.chain(migrations).collect()
         };
-        for (id, process, limit) in limited {
+        for (who, process, limit) in limited {
             let used: u64 =
                 procfs::group_members(process.pid).into_iter().filter_map(procfs::resident_bytes).sum();
             if used > limit {
-                end(&shared, &id, process, used, limit).await;
+                end(&shared, &who, process, used, limit).await;
             }
         }
     }
 }
 
-/// Ends a unit for its use of memory. Why is written down first.
-async fn end(shared: &Shared, id: &UnitId, process: Process, used: u64, limit: u64) {
+/// What has a limit of memory.
+enum Limited {
+    Unit(UnitId),
+    Migration(Name),
+}
+
+/// Ends a unit or migration for its use of memory. Why is written down first.
+async fn end(shared: &Shared, who: &Limited, process: Process, used: u64, limit: u64) {
     let mut store = shared.store.lock().await;
-    let Some(unit) = store.state.units.get_mut(id) else { return };
-    if unit.life != Life::Running(process) {
+    let state = &mut store.state;
+    let found = match who {
+        Limited::Unit(id) => {
+            state.units.get_mut(id).map(|unit| (&unit.life, &mut unit.out_of_memory, id.label()))
+        }
+        Limited::Migration(service) => state
+            .migrations
+            .get_mut(service)
+            .map(|run| (&run.life, &mut run.out_of_memory, format!("the migration of {service}"))),
+    };
+    let Some((life, out_of_memory, label)) = found else { return };
+    if *life != Life::Running(process) {
         return;
     }
-    unit.out_of_memory = true;
+    *out_of_memory = true;
     shared.save(&store);
-    shared.log.line(format!("{} uses {used} bytes, its limit is {limit}: SIGKILL", id.label()));
+    shared.log.line(format!("{label} uses {used} bytes, its limit is {limit}: SIGKILL"));
     process.signal_group(Signal::SIGKILL);
 }
 
@@ -53,10 +76,16 @@ async fn end(shared: &Shared, id: &UnitId, process: Process, used: u64, limit: u
 pub(super) async fn watch_logs(shared: Arc<Shared>) -> io::Result<()> {
     loop {
         tokio::time::sleep(LOGS_EVERY).await;
-        let units: Vec<UnitId> = shared.store.lock().await.state.units.keys().cloned().collect();
-        for unit in units {
-            if let Err(error) = logs::rotate(&shared.folders.log(&unit), logs::ROTATE_ABOVE) {
-                shared.log.line(format!("cannot rotate the log of {}: {error}", unit.label()));
+        let logs: Vec<PathBuf> = {
+            let store = shared.store.lock().await;
+            let units = store.state.units.keys().map(|unit| shared.folders.log(unit));
+            let runs = store.state.migrations.iter();
+            let migrations = runs.map(|(service, run)| shared.folders.migration_log(service, &run.bundle));
+            units.chain(migrations).collect()
+        };
+        for log in logs {
+            if let Err(error) = logs::rotate(&log, logs::ROTATE_ABOVE) {
+                shared.log.line(format!("cannot rotate `{}`: {error}", log.display()));
             }
         }
     }

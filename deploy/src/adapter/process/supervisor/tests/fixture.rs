@@ -17,6 +17,7 @@ use crate::{
     bundle::{Bundle, BundleArtifact, BundleHash, BundleSecret, BundleSource, Limits},
     check::{Check, Probe},
     model::{Action, Intent, IntentId, Millis, UnitFacts, UnitId, UnitPhase},
+    plan::Migration,
     port::{EffectError, EffectOutput, Target, TargetSeen},
 };
 use async_trait::async_trait;
@@ -102,6 +103,7 @@ impl Script {
             replicas: 1,
             check: check(),
             port: self.port,
+            irreversible: false,
         };
         let source = BundleSource { artifact, ..self.source.clone() };
         let host = Ipv4Addr::LOCALHOST.into();
@@ -140,7 +142,8 @@ impl Fixture {
         let planned: Vec<PlannedBundle> =
             scripts.iter().map(|script| script.planned(folder.path())).collect();
         let bundles: Vec<BundleHash> = planned.iter().map(|planned| planned.entry.bundle).collect();
-        let plan = ProcessPlan { bundles: bundles.iter().copied().zip(planned).collect(), keep: 2 };
+        let bundles_by_hash = bundles.iter().copied().zip(planned).collect();
+        let plan = ProcessPlan { bundles: bundles_by_hash, migrations: migrations(), keep: 2 };
         let target = target(folder.path(), plan);
         Self { folder, routers: Arc::default(), target, bundles, serve: None }
     }
@@ -298,11 +301,10 @@ impl Drop for Fixture {
         use crate::adapter::process::{folders::Folders, supervisor::state::State};
         let folders = Folders::new(&self.state_dir()).expect("a path");
         let Ok(state) = State::read(&folders) else { return };
-        for unit in state.units.values() {
-            if let Some(process) = unit.process() {
-                process.signal_group(nix::sys::signal::Signal::SIGKILL);
-                process.reap();
-            }
+        let migrations = state.migrations.values().map(|run| run.life.process());
+        for process in state.units.values().map(|unit| unit.process()).chain(migrations).flatten() {
+            process.signal_group(nix::sys::signal::Signal::SIGKILL);
+            process.reap();
         }
         self.routers.kept().closed = true;
         self.routers.end();
@@ -315,6 +317,12 @@ fn target(folder: &Path, plan: ProcessPlan) -> ProcessTarget {
         _ => Ok(format!("value of {secret}").into_bytes()),
     };
     ProcessTarget::new(launch(folder), plan, Arc::new(secrets)).expect("a target")
+}
+
+/// What the target is to run for service api.
+fn migrations() -> BTreeMap<Name, Migration> {
+    let args = ["migrate", "--all"].map(str::to_owned).to_vec();
+    BTreeMap::from([(name("api"), Migration { args, timeout: 15_000 })])
 }
 
 fn launch(folder: &Path) -> Launch {

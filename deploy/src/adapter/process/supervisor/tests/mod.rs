@@ -3,6 +3,7 @@
 mod fixture;
 mod ledger;
 mod lifecycle;
+mod migrate;
 mod prepare;
 mod processes;
 mod recovery;

@@ -107,7 +107,11 @@ impl Real {
         let service = Script { port: free_port(), ..script(text) };
         let planned = service.planned(folder.path());
         let (bundle, port) = (planned.entry.bundle, planned.entry.port);
-        let plan = ProcessPlan { bundles: BTreeMap::from([(bundle, planned)]), keep: 1 };
+        let plan = ProcessPlan {
+            bundles: BTreeMap::from([(bundle, planned)]),
+            migrations: BTreeMap::new(),
+            keep: 1,
+        };
         let secrets = |_: &str, _: &SecretRef, _: &BundleSecret| Err("there are none".to_owned());
         let target =
             ProcessTarget::new(launch(folder.path(), "v1"), plan, Arc::new(secrets)).expect("a target");
