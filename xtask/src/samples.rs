@@ -110,6 +110,7 @@ fn side(service: &str, word: &str, release: &str, port: u16) -> Side {
         check: check(),
         host: "0.0.0.0".parse().unwrap(),
         port,
+        absent: std::collections::BTreeSet::new(),
     }
 }
 
@@ -240,6 +241,7 @@ pub(crate) fn release() -> Release {
 pub(crate) fn status() -> Status {
     let unit = |slot: u16, phase: UnitPhase, answer: Option<Answer>| UnitStatus {
         unit: unit("api", slot, "old").label(),
+        target: name("local"),
         current: true,
         phase,
         answer,

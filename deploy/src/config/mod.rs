@@ -6,6 +6,7 @@ mod defaults;
 pub mod environment;
 pub mod file;
 mod load;
+mod places;
 mod resolve;
 mod timings;
 

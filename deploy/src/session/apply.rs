@@ -1,17 +1,14 @@
 //! Carrying out a plan, and taking up a rollout that was left: lease, preconditions, loop, history.
 
 use super::{
-    ApplyOptions, Events, Kind, Session, SessionError,
+    ApplyOptions, Events, Kind, Place, Session, SessionError,
     clock::RealClock,
     lease::{Held, Kept, lease_error, lost},
     planning::record_error,
     scribe::{Scribe, Told},
 };
 use crate::{
-    adapter::{
-        probe::{Gates, RealProber},
-        process,
-    },
+    adapter::probe::{Gates, RealProber},
     event::Event,
     lint,
     plan::{Plan, ServicePlan, changed_since},
@@ -199,15 +196,6 @@ impl Session {
         }
     }
 
-    /// Where nothing stands any more, as after a failed first deploy, nothing is left running.
-    async fn leave_nothing(&self, targets: &BTreeMap<Name, Arc<dyn Target>>) {
-        let Ok(standing) = self.standing(targets).await else { return };
-        if standing.values().all(|seen| seen.ledger.services.is_empty() && seen.units.is_empty()) {
-            // It does no harm if it goes on: there is nothing that it could serve.
-            let _stopped = process::shutdown(&self.state, 0).await;
-        }
-    }
-
     /// What can be said of a plan without looking at anything.
     fn check_plan(&self, plan: &Plan) -> Result<(), SessionError> {
         let refuse = |text: String| Err(SessionError::new(Kind::Refused, text).hint("make a new plan"));
@@ -254,7 +242,7 @@ impl Session {
         for service in &plan.services {
             let mut smoke = plan.policy.smoke.clone();
             if let Some(gate) = &mut smoke {
-                gate.env.extend(addresses(plan));
+                gate.env.extend(addresses(plan, &self.places()));
             }
             let gates = Gates { synthetic: service.synthetic.clone(), smoke };
             prober = prober.with_gates(service.service.clone(), gates);
@@ -289,15 +277,26 @@ pub(super) fn stands_already(plan: &Plan) -> bool {
     plan.services.iter().any(before)
 }
 
-/// Where the deployed services answer, for the smoke tests: `FAIRLEAD_URL_API`, and `NAME_URL` as they may know it.
-fn addresses(plan: &Plan) -> BTreeMap<String, String> {
-    let sides = plan.services.iter().filter_map(|service| Some((&service.service, service.to.as_ref()?)));
-    sides
-        .map(|(name, side)| {
-            let variable = format!("FAIRLEAD_URL_{}", name.as_str().to_uppercase().replace('-', "_"));
-            (variable, format!("http://127.0.0.1:{}", side.port))
-        })
-        .collect()
+/// Where the deployed services answer, for the smoke tests: `FAIRLEAD_URL_API` on the first target that the rollout
+/// reaches, and on each target `FAIRLEAD_URL_API_EAST` where there are several.
+fn addresses(plan: &Plan, places: &[Place]) -> BTreeMap<String, String> {
+    let word = |name: &Name| name.as_str().to_uppercase().replace('-', "_");
+    let mut addresses = BTreeMap::new();
+    for service in &plan.services {
+        let Some(side) = &service.to else { continue };
+        let reached = service.targets.iter().filter_map(|name| places.iter().find(|one| one.target == *name));
+        for (index, place) in reached.enumerate() {
+            let url = format!("http://{}", place.address(side.port));
+            let variable = format!("FAIRLEAD_URL_{}", word(&service.service));
+            if places.len() > 1 {
+                addresses.insert(format!("{variable}_{}", word(&place.target)), url.clone());
+            }
+            if index == 0 {
+                addresses.insert(variable, url);
+            }
+        }
+    }
+    addresses
 }
 
 fn refuse_changes(
@@ -337,6 +336,7 @@ fn finished(
         command: options.command.clone(),
         kind: plan.kind,
         services: plan.services.iter().map(|service| service.service.clone()).collect(),
+        targets: plan.services.iter().flat_map(|service| service.targets.iter().cloned()).collect(),
         release: plan.release.clone(),
         previous,
         outcome: word.to_owned(),

@@ -97,16 +97,23 @@ impl Node {
         parent.as_table()?.get(*last)
     }
 
-    /// The value at a path of keys.
+    /// The value at a path of keys; within a list a key is the item's place in it, from 0.
     pub fn get(&self, path: &[&str]) -> Option<&Self> {
-        if path.is_empty() { Some(self) } else { self.entry(path).map(|entry| &entry.node) }
+        path.iter().try_fold(self, |node, key| match &node.value {
+            Value::Array(items) => items.get(key.parse::<usize>().ok()?),
+            _ => Some(&node.as_table()?.get(*key)?.node),
+        })
     }
 
-    /// Where what is at a path of keys is told: the value, or the key if the value is a table.
+    /// Where what is at a path of keys, as in [`Node::get`], is told: the value, or the key if the value is a table.
     pub fn place_of(&self, path: &[&str]) -> Option<Place> {
-        let entry = self.entry(path)?;
-        let is_table = entry.node.as_table().is_some();
-        Some(if is_table { entry.key.clone() } else { entry.node.place.clone() })
+        let (last, parents) = path.split_last()?;
+        let (parent, node) = (self.get(parents)?, self.get(path)?);
+        let key = parent.as_table().and_then(|table| table.get(*last)).map(|entry| &entry.key);
+        match key {
+            Some(key) if node.as_table().is_some() => Some(key.clone()),
+            _ => Some(node.place.clone()),
+        }
     }
 
     /// The same value as JSON. Numbers that JSON does not have become `null`.
@@ -275,6 +282,10 @@ mod tests {
         assert_eq!(tree.place_of(&["services", "api", "port"]).unwrap().text(), "8000");
         assert_eq!(tree.place_of(&["services", "api"]).unwrap().describe(), "f.toml:1:11");
         assert_eq!(tree.place_of(&["services", "mcp"]), None);
+        let (tree, _) = parse("[[waves]]\nname = \"a\"\n[[waves]]\nname = \"b\"\n");
+        assert_eq!(tree.place_of(&["waves", "1", "name"]).unwrap().describe(), "f.toml:4:8");
+        assert_eq!(tree.place_of(&["waves", "1"]).unwrap().describe(), "f.toml:3:1");
+        assert_eq!(tree.place_of(&["waves", "2"]), None);
     }
 
     #[test]

@@ -25,6 +25,11 @@ pub fn log_path(state_dir: &std::path::Path, unit: &crate::model::UnitId) -> std
     state_dir.join("logs").join(format!("{}.log", unit.file_stem()))
 }
 
+/// The target whose ledger is in a folder of state, if there is one that can be read.
+pub fn owner(state_dir: &std::path::Path) -> Option<pipeline::name::Name> {
+    ledger_file::owner(&folders::Folders::new(state_dir).ok()?)
+}
+
 use std::{error::Error, fmt::Write};
 
 /// An error with its causes, in one line: it goes over a socket, where causes cannot follow.
