@@ -3,7 +3,7 @@
 
 use crate::{
     check::Health,
-    model::{Action, Intent, IntentId, Millis, UnitFacts, UnitId},
+    model::{Action, HookMoment, Intent, IntentId, Millis, UnitFacts, UnitId},
     plan::Plan,
     port::{EffectError, GateResult},
     reason::ReasonCode,
@@ -29,11 +29,17 @@ pub struct State {
     pub next_intent: u64,
     /// Failures of units and gates up to now, first to last.
     pub failures: Vec<Failure>,
+    /// Failures of units that the rollout has not reached yet: they are started again, and not counted.
+    #[serde(default)]
+    pub ailments: Vec<Failure>,
     /// Whether the operator asked to stop at the next safe point.
     pub interrupted: bool,
-    /// Whether the operator asked to pause: nothing more is begun, and what is under way comes to its end.
+    /// Whether something that runs can have been changed. Records of before this was written down count as if.
+    #[serde(default = "has_begun")]
+    pub begun: bool,
+    /// Whether the operator asked to pause.
     #[serde(default)]
-    pub pause_asked: bool,
+    pub pause: Pause,
     /// The wave that the rollout is in.
     #[serde(default)]
     pub wave: WaveState,
@@ -118,6 +124,19 @@ pub struct Failure {
     pub message: String,
     /// When.
     pub at: Millis,
+}
+
+/// A stop that the operator asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pause {
+    /// None was asked for.
+    #[default]
+    None,
+    /// Nothing more is begun, and what is under way comes to its end. → `Reached`.
+    Asked,
+    /// Nothing is under way: it waits to be promoted. → `None`.
+    Reached,
 }
 
 /// Where the current wave is.
@@ -273,8 +292,10 @@ impl State {
             flights: BTreeMap::new(),
             next_intent: 1,
             failures: Vec::new(),
+            ailments: Vec::new(),
             interrupted: false,
-            pause_asked: false,
+            begun: false,
+            pause: Pause::None,
             wave: WaveState::default(),
             progress_at: now,
         }
@@ -291,26 +312,30 @@ impl State {
     /// Opens a rollout again that was held, or whose rollback failed: a human has decided to go on.
     pub fn reopen(&mut self) {
         let phase = match &self.phase {
-            Phase::Finished(Outcome::Held { back: false, .. }) => Phase::Forward,
+            // What was brought stays brought, so that this leads on to where it was held.
+            Phase::Finished(Outcome::Held { back: false, .. }) => Phase::Preparing,
             Phase::Finished(Outcome::Held { cause, back: true } | Outcome::RollbackFailed { cause, .. }) => {
                 Phase::Back { cause: cause.clone() }
             }
             _ => return,
         };
-        let prepared = self.errands.iter().any(|errand| matches!(errand.action, Action::Prepare { .. }));
-        let all_prepared =
-            self.errands.iter().all(|errand| errand.done || !matches!(errand.action, Action::Prepare { .. }));
-        self.phase = match phase {
-            Phase::Forward if !(prepared && all_prepared) => Phase::Preparing,
-            phase => phase,
-        };
+        self.phase = phase;
         self.failures.clear();
-        // Gates and evidence are asked for anew.
-        self.errands.retain(|errand| errand.done && matches!(errand.action, Action::Prepare { .. }));
+        self.ailments.clear();
+        self.wave.soaking_since = None;
+        // Gates and evidence are asked for anew; what is done once stays done.
+        self.errands.retain(|errand| errand.done && is_done_once(&errand.action));
         for service in self.services.values_mut() {
             service.done = false;
             service.baking_since = None;
         }
+    }
+
+    /// Whether it waits for a human to promote it.
+    pub fn is_paused(&self) -> bool {
+        self.pause == Pause::Reached
+            || self.wave.paused
+            || self.services.values().any(|service| service.paused)
     }
 
     /// Whether the rollout is on the way back.
@@ -355,4 +380,19 @@ impl Step {
             Self::Broken(_) => "broken",
         }
     }
+}
+
+/// What a record says that does not say whether anything was begun.
+fn has_begun() -> bool {
+    true
+}
+
+/// Whether an errand is done once in a rollout, however often the rollout is opened again.
+fn is_done_once(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Prepare { .. }
+            | Action::Migrate { .. }
+            | Action::Hook { moment: HookMoment::BeforeDeploy, .. }
+    )
 }

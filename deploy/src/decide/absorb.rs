@@ -2,10 +2,10 @@
 
 use super::{Leave, Reason, Turn};
 use crate::{
-    model::{Action, Exit, IntentId, Millis, UnitId, UnitPhase},
+    model::{Action, Exit, HookMoment, IntentId, Millis, UnitId, UnitPhase},
     port::{EffectError, GateResult},
     reason::ReasonCode,
-    state::{Command, Effect, Outcome, Phase, Step},
+    state::{Command, Effect, Outcome, Pause, Phase, Step},
     verdict::{self, Verdict},
 };
 
@@ -42,6 +42,7 @@ impl Turn<'_> {
         self.state.flights.clear();
         self.state.interrupted = false;
         self.state.progress_at = now;
+        self.state.wave.soaking_since = self.state.wave.soaking_since.map(|_| now);
         for errand in &mut self.state.errands {
             errand.attempts = 0;
             errand.not_before = 0;
@@ -87,7 +88,9 @@ impl Turn<'_> {
             | Action::Verify { .. }
             | Action::Collect
             | Action::Commit { .. } => {
-                self.errand(action).done = true;
+                // A gate says nothing of what has changed since it was asked for.
+                let counts = !is_gate(action) || self.is_current(action);
+                self.errand(action).done = counts;
             }
         }
     }
@@ -128,7 +131,8 @@ impl Turn<'_> {
             Some(unit) => self.track(unit).map_or(0, |track| track.attempts),
             None => self.errand(action).attempts,
         };
-        if attempts >= RETRIES && !back {
+        let is_advisory = matches!(action, Action::Hook { moment, .. } if moment.is_advisory());
+        if attempts >= RETRIES && (!back || is_advisory) {
             return self.gave_up(action, ReasonCode::ActionFailed, message);
         }
         let after = RETRY_PAUSE.saturating_mul(1 << attempts.min(10)).min(RETRY_PAUSE_MAX);
@@ -285,13 +289,21 @@ impl Turn<'_> {
     /// Whether a unit is wanted in the phase that the rollout is in.
     pub(super) fn is_goal(&self, unit: &UnitId) -> bool {
         let Some(service) = self.service(&unit.service) else { return false };
-        let side = if self.is_back() { &service.from } else { &service.to };
+        let side = if self.is_back() || self.is_ahead(unit) { &service.from } else { &service.to };
         side.as_ref().is_some_and(|side| side.bundle == unit.bundle && unit.slot < side.replicas)
     }
 
-    /// Every service that is paused may go on to its next batch.
+    /// What is paused may go on: after the operator's own pause as it was, or else every service to its next batch, and the
+    /// rollout to its next wave.
     fn promote(&mut self) {
         self.state.progress_at = self.now();
+        if std::mem::replace(&mut self.state.pause, Pause::None) != Pause::None {
+            return;
+        }
+        let wave = &mut self.state.wave;
+        if std::mem::replace(&mut wave.paused, false) {
+            wave.promoted = wave.index as u32 + 1;
+        }
         for service in self.state.services.values_mut().filter(|service| service.paused) {
             service.paused = false;
             service.promoted = service.batch as u32 + 1;
@@ -305,12 +317,22 @@ impl Turn<'_> {
         match (command, &self.state.phase) {
             (_, Phase::Finished(_) | Phase::Settling { .. }) => {}
             (Command::Interrupt, _) => self.state.interrupted = true,
-            (Command::Pause, _) => self.state.pause_asked = true,
+            (Command::Pause, Phase::Preparing | Phase::Forward) if self.state.pause == Pause::None => {
+                self.state.pause = Pause::Asked;
+            }
+            // After the last unit there is nothing left to pause before, and a way back is not stopped half way.
+            (Command::Pause, _) => {}
             (Command::Promote, _) => self.promote(),
             (Command::Cancel, Phase::Back { .. }) => {}
             (Command::Cancel, Phase::Collecting { cause, .. }) => {
-                let cause = cause.clone();
-                self.enter(Phase::Collecting { cause, hold: false });
+                let (cause, hold) = (cause.clone(), self.is_past_return());
+                self.enter(Phase::Collecting { cause, hold });
+            }
+            (Command::Cancel, _) if self.is_past_return() => {
+                let message =
+                    "the operator ended the rollout, and its release is irreversible: what stands was kept";
+                let cause = self.failure(ReasonCode::Irreversible, None, message);
+                self.enter(Phase::Finished(Outcome::Held { cause, back: false }));
             }
             (Command::Cancel, Phase::Preparing | Phase::Forward | Phase::Verifying) => {
                 let cause = cancel(self);
@@ -322,6 +344,11 @@ impl Turn<'_> {
             }
         }
     }
+}
+
+/// Whether an action asks what stands.
+fn is_gate(action: &Action) -> bool {
+    matches!(action, Action::Verify { .. } | Action::Hook { moment: HookMoment::AfterDeploy, .. })
 }
 
 /// Where a unit is that was not known, or was thought to be gone.

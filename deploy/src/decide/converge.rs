@@ -1,53 +1,79 @@
 //! The third part of a decision: one service is brought one step nearer to a goal. Forward and back are the same
-//! function; only the goal differs, and that the way back has no batches, no bake and no synthetic requests.
+//! function; only the goal differs, and that the way back has no batches, no bake and no synthetic requests. The service
+//! may be that of one wave alone: then its units, batches and bounds are those of the wave, within those of the whole.
 
 use super::{Reason, Turn, fleet::Fleet};
 use crate::{
     model::UnitId,
     plan::{ServicePlan, Side},
     reason::ReasonCode,
-    state::Step,
-    strategy::Allowed,
+    state::{Pause, Phase, Step},
+    strategy::{Allowed, Strategy},
     verdict::{self, Verdict},
 };
 use pipeline::name::Name;
 use std::collections::BTreeSet;
 
+/// Why a service is brought to its goal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The rollout brings it there, batch by batch.
+    Forward,
+    /// The rollout has brought it there, and goes on elsewhere.
+    Upheld,
+    /// The rollout has not reached it: what stands is started again where it failed by itself.
+    Kept,
+    /// What stood before is brought back.
+    Back,
+}
+
+impl Way {
+    /// Whether the goal is what stood before: no batches, no bake, no requests of our own.
+    fn is_to_previous(self) -> bool {
+        matches!(self, Self::Kept | Self::Back)
+    }
+}
+
 impl Turn<'_> {
     /// Brings a service one step nearer to its goal.
-    pub(super) fn converge(&mut self, service: &ServicePlan, goal: Option<&Side>, back: bool) {
-        self.watch_goal(service, goal, back);
-        if self.is_back() != back || self.state.outcome().is_some() {
+    pub(super) fn converge(&mut self, service: &ServicePlan, goal: Option<&Side>, way: Way) {
+        let phase = std::mem::discriminant(&self.state.phase);
+        self.watch_goal(service, goal, way);
+        if std::mem::discriminant(&self.state.phase) != phase {
             return;
         }
-        let allowed =
-            |turn: &Self, fleet: &Fleet| service.strategy.allowed(turn.counts(service, fleet, back));
+        let allowed = |turn: &Self, fleet: &Fleet| service.strategy.allowed(turn.counts(service, fleet, way));
         let fleet = self.fleet(service, goal);
         let allowed_now = allowed(self, &fleet);
         self.admit_ready(&fleet, allowed_now);
-        self.take_away_broken(&fleet, allowed_now, back);
-        self.take_away_others(service, fleet, allowed_now);
+        self.take_away_broken(&fleet, allowed_now, way);
+        if way != Way::Kept {
+            self.take_away_others(service, fleet, allowed_now);
+        }
         let fleet = self.fleet(service, goal);
         let allowed_now = allowed(self, &fleet);
-        self.begin_units(service, &fleet, allowed_now);
-        self.close_batch(service, &fleet, allowed_now, back);
+        self.begin_units(service, &fleet, allowed_now, way);
+        if matches!(way, Way::Forward | Way::Back) {
+            self.close_batch(service, &fleet, allowed_now, way);
+        }
     }
 
     /// Judges every unit of the goal by its evidence.
-    pub(super) fn watch_goal(&mut self, service: &ServicePlan, goal: Option<&Side>, back: bool) {
+    pub(super) fn watch_goal(&mut self, service: &ServicePlan, goal: Option<&Side>, way: Way) {
+        let previous = way.is_to_previous();
         for unit in service.units_of(goal) {
             let step = self.step_of(&unit);
             let idle = !self.has_flight(&unit) && !self.seen.unreachable.contains(&unit.target);
             match step {
-                Step::Waiting if idle => self.watch_starting(service, &unit, back),
+                Step::Waiting if idle => self.watch_starting(service, &unit, previous),
                 Step::Ready | Step::Admitting if idle => self.watch_admitting(service, &unit),
-                Step::Serving if idle => self.watch_serving(service, &unit, back),
+                Step::Serving if idle => self.watch_serving(service, &unit, previous),
                 _ => {}
             }
         }
     }
 
-    fn watch_starting(&mut self, service: &ServicePlan, unit: &UnitId, back: bool) {
+    fn watch_starting(&mut self, service: &ServicePlan, unit: &UnitId, previous: bool) {
         let since = self.track(unit).map_or(0, |track| track.since);
         let (Some((facts, health)), Some(check)) = (self.seen.units.get(unit), service.check_of(unit)) else {
             return;
@@ -57,14 +83,19 @@ impl Turn<'_> {
             Verdict::Pass => {
                 let passes = health.passes;
                 self.note(Reason::Healthy { unit: unit.clone(), passes });
-                let judged = self.plan.policy.synthetic.is_some() && service.synthetic.is_some() && !back;
+                let judged = self.plan.policy.synthetic.is_some() && service.synthetic.is_some() && !previous;
                 self.move_to(unit, if judged { Step::Judging } else { Step::Ready });
             }
             Verdict::Fail(reason, message) => self.unit_failed(unit, reason, message),
-            Verdict::Inconclusive(reason, message) => {
-                let failure = self.failure(reason, Some(unit), message);
-                self.rollout_failed(failure, true);
-            }
+            Verdict::Inconclusive(reason, message) => self.undecided(unit, reason, message),
+        }
+    }
+
+    /// There is no verdict on a unit: a human decides, unless the rollout has nothing to do with it yet.
+    fn undecided(&mut self, unit: &UnitId, reason: ReasonCode, message: String) {
+        if !self.is_ahead(unit) {
+            let failure = self.failure(reason, Some(unit), message);
+            self.rollout_failed(failure, true);
         }
     }
 
@@ -84,19 +115,16 @@ impl Turn<'_> {
         self.move_to(unit, Step::Waiting);
     }
 
-    fn watch_serving(&mut self, service: &ServicePlan, unit: &UnitId, back: bool) {
+    fn watch_serving(&mut self, service: &ServicePlan, unit: &UnitId, previous: bool) {
         let (Some((facts, health)), Some(check)) = (self.seen.units.get(unit), service.check_of(unit)) else {
             return;
         };
         match verdict::serving(check, health, self.now()) {
             Verdict::Fail(reason, message) => return self.unit_failed(unit, reason, message),
-            Verdict::Inconclusive(reason, message) => {
-                let failure = self.failure(reason, Some(unit), message);
-                return self.rollout_failed(failure, true);
-            }
+            Verdict::Inconclusive(reason, message) => return self.undecided(unit, reason, message),
             Verdict::Pass | Verdict::Pending(_) => {}
         }
-        if let (Some(limits), false) = (&self.plan.policy.traffic, back) {
+        if let (Some(limits), false) = (&self.plan.policy.traffic, previous) {
             let traffic = &facts.traffic;
             let slow = traffic.slower_than(limits.slow_above);
             if let Verdict::Fail(reason, message) =
@@ -119,10 +147,15 @@ impl Turn<'_> {
 
     /// Broken units go, to be started again if they are wanted: out of traffic first, unless they have ended anyway.
     /// One that still answers stays while nothing else does.
-    fn take_away_broken(&mut self, fleet: &Fleet, allowed: Allowed, back: bool) {
-        for unit in fleet.goal.iter().chain(&fleet.others) {
+    fn take_away_broken(&mut self, fleet: &Fleet, allowed: Allowed, way: Way) {
+        let back = way == Way::Back;
+        let kept = way == Way::Kept;
+        let others = if kept { &[][..] } else { &fleet.others };
+        for unit in fleet.goal.iter().chain(others) {
             match self.step_of(unit) {
                 _ if self.is_out_of_hand(unit) => continue,
+                // What would not be started again keeps its process, and so its evidence.
+                _ if kept && !self.may_be_restored(unit) => continue,
                 Step::Broken(_) => {}
                 // What was being taken away when the rollout turned round is wanted again: it still runs, so it need
                 // only be healthy to get its traffic back.
@@ -152,7 +185,8 @@ impl Turn<'_> {
 
     /// Units that are not of the goal go as the strategy and the bounds allow.
     fn take_away_others(&mut self, service: &ServicePlan, mut fleet: Fleet, allowed: Allowed) {
-        let min = service.available_min();
+        let bound = self.bound(service);
+        let stays = self.stays_for_pause(service, &fleet);
         let told = |step: Step| matches!(step, Step::Draining | Step::Drained | Step::Stopping | Step::Gone);
         let mut taken_away = fleet.others.iter().filter(|unit| told(self.step_of(unit))).count() as u32;
         for unit in self.in_order_of_leaving(&fleet) {
@@ -163,8 +197,9 @@ impl Turn<'_> {
                 Step::Admitting => self.move_to(&unit, Step::Draining),
                 Step::Serving
                     if taken_away < allowed.taken_away
+                        && !stays
                         && self.is_known(&unit)
-                        && fleet.may_lose(&unit, min) =>
+                        && fleet.may_lose(&unit, bound) =>
                 {
                     taken_away += 1;
                     fleet.available.remove(&unit);
@@ -173,6 +208,20 @@ impl Turn<'_> {
                 _ => {}
             }
         }
+    }
+
+    /// Whether nobody more leaves because of a pause: where units leave first, the places of those that have left are filled
+    /// again. With `recreate` all have left, or none.
+    fn stays_for_pause(&self, service: &ServicePlan, fleet: &Fleet) -> bool {
+        let leaves_first = service.strategy.max_surge(fleet.goal.len() as u32) == 0;
+        let serves = |unit: &UnitId| self.step_of(unit) == Step::Serving;
+        let all_or_none = matches!(service.strategy, Strategy::Recreate) && !fleet.others.iter().all(serves);
+        self.pauses() && leaves_first && !all_or_none
+    }
+
+    /// Whether the operator wants nothing more to be begun.
+    fn pauses(&self) -> bool {
+        self.state.phase == Phase::Forward && self.state.pause != Pause::None
     }
 
     /// Units that do not answer go first, then those whose place has been taken, then the rest, each by slot.
@@ -188,19 +237,21 @@ impl Turn<'_> {
     }
 
     /// Units of the goal are begun as the strategy and the bounds allow, empty places first.
-    fn begin_units(&mut self, service: &ServicePlan, fleet: &Fleet, allowed: Allowed) {
-        if self.state.interrupted {
+    fn begin_units(&mut self, service: &ServicePlan, fleet: &Fleet, allowed: Allowed, way: Way) {
+        let starts_first = service.strategy.max_surge(fleet.goal.len() as u32) > 0;
+        if self.state.interrupted || (way == Way::Forward && starts_first && self.pauses()) {
             return;
         }
         let begun = fleet.goal.iter().filter(|unit| self.step_of(unit) != Step::Gone).count() as u32;
         let by_strategy = allowed.begun.saturating_sub(begun);
-        let by_bounds = service.running_max().saturating_sub(fleet.running);
+        let by_bounds = self.room(service, fleet);
         let room = by_strategy.min(by_bounds) as usize;
         let places: BTreeSet<(u16, &Name)> =
             fleet.available.iter().map(|unit| (unit.slot, &unit.target)).collect();
         let is_held = |unit: &UnitId| places.contains(&(unit.slot, &unit.target));
-        let mut absent: Vec<&UnitId> =
-            fleet.goal.iter().filter(|unit| self.step_of(unit) == Step::Gone).collect();
+        let may_begin = |unit: &&UnitId| way != Way::Kept || self.may_be_restored(unit);
+        let absent = fleet.goal.iter().filter(|unit| self.step_of(unit) == Step::Gone);
+        let mut absent: Vec<&UnitId> = absent.filter(may_begin).collect();
         absent.sort_by_key(|unit| is_held(unit));
         for unit in absent.into_iter().take(room) {
             self.move_to(unit, Step::Starting);
@@ -208,8 +259,9 @@ impl Turn<'_> {
     }
 
     /// A batch whose units all serve is under watch for the bake, and then makes room for the next.
-    fn close_batch(&mut self, service: &ServicePlan, fleet: &Fleet, allowed: Allowed, back: bool) {
-        let counts = self.counts(service, fleet, back);
+    fn close_batch(&mut self, service: &ServicePlan, fleet: &Fleet, allowed: Allowed, way: Way) {
+        let back = way == Way::Back;
+        let counts = self.counts(service, fleet, way);
         let desired = counts.desired;
         let serving = fleet.goal.iter().filter(|unit| fleet.available.contains(*unit)).count() as u32;
         let weight = self.weight(fleet, allowed);
@@ -218,7 +270,7 @@ impl Turn<'_> {
         let batches = service.strategy.batches(desired, counts.replaced);
         let last = back || counts.batch + 1 >= batches;
         let Some(state) = self.state.services.get_mut(&service.service) else { return };
-        if state.done {
+        if state.done || (way == Way::Forward && self.state.pause != Pause::None) {
             return;
         }
         let waits_for_room = desired > 0 && allowed.begun == 0;
@@ -233,13 +285,13 @@ impl Turn<'_> {
             self.state.progress_at = since;
             self.note(Reason::BakeBegan { service: service.service.clone(), bake });
         }
-        if self.seen.now.saturating_sub(since) < bake || !self.baked(service, fleet, back) {
+        if self.seen.now.saturating_sub(since) < bake || !self.has_good_evidence(service, fleet, back) {
             return;
         }
         if !last && self.is_to_pause(service, counts.batch) {
             self.pause(service, counts.batch, batches);
         } else if !last {
-            self.next_batch(service, counts.batch + 1, batches);
+            self.next_batch(service, counts.batch + 1, batches, way);
         } else if counts.others == 0 && serving >= desired {
             self.state.progress_at = self.seen.now;
             if let Some(state) = self.state.services.get_mut(&service.service) {
@@ -264,7 +316,7 @@ impl Turn<'_> {
         }
     }
 
-    fn next_batch(&mut self, service: &ServicePlan, batch: usize, batches: usize) {
+    fn next_batch(&mut self, service: &ServicePlan, batch: usize, batches: usize, way: Way) {
         let now = self.now();
         self.state.progress_at = now;
         if let Some(state) = self.state.services.get_mut(&service.service) {
@@ -275,12 +327,13 @@ impl Turn<'_> {
         self.note(Reason::BatchBegan { service: name, batch: batch + 1, batches });
         let goal = service.to.as_ref();
         let fleet = self.fleet(service, goal);
-        let allowed = service.strategy.allowed(self.counts(service, &fleet, false));
-        self.begin_units(service, &fleet, allowed);
+        let allowed = service.strategy.allowed(self.counts(service, &fleet, way));
+        self.begin_units(service, &fleet, allowed, way);
     }
 
-    /// Whether the evidence at the end of a bake is good and fresh. Too little traffic to judge by holds the rollout.
-    fn baked(&mut self, service: &ServicePlan, fleet: &Fleet, back: bool) -> bool {
+    /// Whether the evidence at the end of a bake or a soak is good and fresh. Too little traffic to judge by holds the
+    /// rollout.
+    pub(super) fn has_good_evidence(&mut self, service: &ServicePlan, fleet: &Fleet, back: bool) -> bool {
         let now = self.now();
         let mut undecided = None;
         for unit in &fleet.goal {

@@ -1,6 +1,6 @@
 //! One service's units at one moment, counted: what law 4 speaks of.
 
-use super::Turn;
+use super::{Turn, converge::Way};
 use crate::{
     model::{UnitFacts, UnitId, UnitPhase},
     plan::{ServicePlan, Side},
@@ -22,12 +22,37 @@ pub(super) struct Fleet {
     pub(super) available: BTreeSet<UnitId>,
     /// Units that run and have not been told to stop.
     pub(super) running: u32,
+    /// The same service in the other waves.
+    elsewhere: Elsewhere,
+}
+
+/// How many units of a service stand outside of the wave that is looked at.
+#[derive(Debug, Clone, Copy, Default)]
+struct Elsewhere {
+    available: u32,
+    running: u32,
+}
+
+/// The fewest units that must stay available.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bound {
+    /// Of the service in the wave that is looked at.
+    here: u32,
+    /// Of the whole service.
+    whole: u32,
 }
 
 impl Fleet {
     /// Whether taking this unit out of traffic keeps the bound of law 4.
-    pub(super) fn may_lose(&self, unit: &UnitId, available_min: u32) -> bool {
-        !self.available.contains(unit) || self.available.len() as u32 > available_min
+    pub(super) fn may_lose(&self, unit: &UnitId, bound: Bound) -> bool {
+        let here = self.available.len() as u32;
+        !self.available.contains(unit) || (here > bound.here && here + self.elsewhere.available > bound.whole)
+    }
+
+    /// Whether it has as many available units as it must.
+    pub(super) fn keeps(&self, bound: Bound) -> bool {
+        let here = self.available.len() as u32;
+        here >= bound.here && here + self.elsewhere.available >= bound.whole
     }
 }
 
@@ -37,27 +62,58 @@ impl Turn<'_> {
         let goal = service.units_of(goal);
         let wanted: BTreeSet<&UnitId> = goal.iter().collect();
         let known = self.state.services.get(&service.service).map(|state| &state.units);
-        let tracks = || known.into_iter().flatten();
-        let others: Vec<UnitId> =
-            tracks().map(|(unit, _)| unit).filter(|unit| !wanted.contains(unit)).cloned().collect();
-        let available = tracks()
-            .filter(|(unit, track)| track.step == Step::Serving && self.is_available(service, unit))
-            .map(|(unit, _)| unit.clone())
-            .collect();
-        let running = tracks()
-            .filter(|(unit, track)| match track.step {
-                Step::Gone => false,
-                // Told to stop is what the target says, not what it was asked: the request may not have arrived.
-                Step::Stopping => self.facts(unit).is_some_and(|facts| facts.phase == UnitPhase::Running),
-                _ => !self.has_exited(unit),
-            })
-            .count() as u32;
+        let (mut others, mut available, mut running) = (Vec::new(), BTreeSet::new(), 0);
+        let mut elsewhere = Elsewhere::default();
+        for (unit, track) in known.into_iter().flatten() {
+            let is_available = track.step == Step::Serving && self.is_available(service, unit);
+            let runs = self.runs(unit, track.step);
+            if !service.targets.contains(&unit.target) && self.plan.waves.len() > 1 {
+                elsewhere.available += u32::from(is_available);
+                elsewhere.running += u32::from(runs);
+                continue;
+            }
+            if !wanted.contains(unit) {
+                others.push(unit.clone());
+            }
+            if is_available {
+                available.insert(unit.clone());
+            }
+            running += u32::from(runs);
+        }
         let replaced = others.iter().filter(|unit| Some(unit.bundle) != bundle).count() as u32;
-        Fleet { goal, others, replaced, available, running }
+        Fleet { goal, others, replaced, available, running, elsewhere }
     }
 
-    pub(super) fn counts(&self, service: &ServicePlan, fleet: &Fleet, back: bool) -> Counts {
+    /// Whether a unit runs and has not been told to stop.
+    fn runs(&self, unit: &UnitId, step: Step) -> bool {
+        match step {
+            Step::Gone => false,
+            // Told to stop is what the target says, not what it was asked: the request may not have arrived.
+            Step::Stopping => self.facts(unit).is_some_and(|facts| facts.phase == UnitPhase::Running),
+            _ => !self.has_exited(unit),
+        }
+    }
+
+    /// The fewest units of a service that must stay available: of the wave that it is limited to, and of the whole.
+    pub(super) fn bound(&self, service: &ServicePlan) -> Bound {
+        let here = service.available_min();
+        Bound { here, whole: self.service(&service.service).map_or(here, ServicePlan::available_min) }
+    }
+
+    /// How many more units of a service may run: in the wave that it is limited to, and in all.
+    pub(super) fn room(&self, service: &ServicePlan, fleet: &Fleet) -> u32 {
+        let here = service.running_max().saturating_sub(fleet.running);
+        let whole = self.service(&service.service).map_or(u32::MAX, ServicePlan::running_max);
+        here.min(whole.saturating_sub(fleet.running + fleet.elsewhere.running))
+    }
+
+    pub(super) fn counts(&self, service: &ServicePlan, fleet: &Fleet, way: Way) -> Counts {
         let state = &self.state.services[&service.service];
+        let batch = match way {
+            Way::Forward => state.batch,
+            // Beyond the last one: nothing is held back any more.
+            Way::Upheld | Way::Kept | Way::Back => usize::MAX,
+        };
         let count = |units: &[UnitId], is: fn(Step) -> bool| {
             units.iter().filter(|unit| is(self.step_of(unit))).count() as u32
         };
@@ -68,8 +124,8 @@ impl Turn<'_> {
             others: count(&fleet.others, |step| step != Step::Gone),
             others_at_first: fleet.others.len() as u32,
             replaced: fleet.replaced,
-            batch: state.batch,
-            back,
+            batch,
+            back: matches!(way, Way::Kept | Way::Back),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The last part of a decision: what is to be done now is numbered and handed out; the rest is told as waiting.
 
-use super::{Subject, Turn, Waiting, fleet::Fleet};
+use super::{Subject, Turn, Waiting, converge::Way, fleet::Fleet};
 use crate::{
     model::{Action, Intent, IntentId, UnitId},
     plan::ServicePlan,
@@ -20,10 +20,13 @@ impl Turn<'_> {
         let mut due = Vec::new();
         for service in &self.plan.services {
             let Some(state) = self.state.services.get(&service.service) else { continue };
-            let weight = self.weight_now(service);
+            let weights = self.weights(service);
             let idle = state.units.iter().filter(|(unit, _)| !self.busy.contains(*unit));
             let ready = idle.filter(|(_, track)| track.not_before <= self.seen.now);
-            due.extend(ready.filter_map(|(unit, track)| self.action_for(service, unit, track, weight)));
+            due.extend(ready.filter_map(|(unit, track)| {
+                let weight = weights.get(self.plan.wave_of(&unit.target)).copied().unwrap_or(FULL_WEIGHT);
+                self.action_for(service, unit, track, weight)
+            }));
         }
         for action in due {
             self.ask_for(action);
@@ -81,12 +84,19 @@ impl Turn<'_> {
         }
     }
 
-    /// The weight that each unit of the goal is to have at this moment.
-    fn weight_now(&self, service: &ServicePlan) -> u16 {
-        let back = self.is_back();
-        let fleet = self.fleet(service, if back { service.from.as_ref() } else { service.to.as_ref() });
-        let allowed = service.strategy.allowed(self.counts(service, &fleet, back));
-        self.weight(&fleet, allowed)
+    /// The weight that each unit of the goal is to have at this moment, wave by wave; beyond them it is the full one.
+    fn weights(&self, service: &ServicePlan) -> Vec<u16> {
+        if self.is_back() {
+            return Vec::new();
+        }
+        let current = self.state.wave.index;
+        let weight = |index: usize| {
+            let scoped = self.plan.in_wave(service, index);
+            let fleet = self.fleet(&scoped, scoped.to.as_ref());
+            let way = if index == current { Way::Forward } else { Way::Upheld };
+            self.weight(&fleet, scoped.strategy.allowed(self.counts(&scoped, &fleet, way)))
+        };
+        (0..=current).map(weight).collect()
     }
 
     /// The weight of each unit of the goal: its part of the share that the strategy gives the new side, or the same as
@@ -113,22 +123,7 @@ impl Turn<'_> {
         let goal = if self.is_back() { &service.from } else { &service.to };
         (self.is_known(unit) && !self.is_available(service, unit))
             || failed()
-            || self.fleet(service, goal.as_ref()).available.len() as u32 >= service.available_min()
-    }
-
-    /// Whether an errand belongs to the phase that the rollout is in.
-    fn is_current(&self, action: &Action) -> bool {
-        match (action, &self.state.phase) {
-            (Action::Prepare { service, bundle, .. }, Phase::Back { .. }) => {
-                let from = self.service(service).and_then(|service| service.from.as_ref());
-                from.is_some_and(|from| from.bundle == *bundle)
-            }
-            (Action::Prepare { .. }, Phase::Preparing)
-            | (Action::Verify { .. }, Phase::Verifying)
-            | (Action::Collect, Phase::Collecting { .. })
-            | (Action::Commit { .. }, Phase::Settling { .. }) => true,
-            _ => false,
-        }
+            || self.fleet(service, goal.as_ref()).keeps(self.bound(service))
     }
 
     /// What is waited for, for people.

@@ -9,15 +9,17 @@
 //! ```
 //!
 //! One decision has four parts, each in a file of its own: what came in is taken over ([`absorb`]); the phase moves
-//! ([`phase`]); each service is brought one step nearer to its goal, forward and back by the same function
+//! ([`phase`], on the way forward wave after wave: [`wave`], with what is done once: [`once`]); each service is brought one step nearer to its goal, forward and back by the same function
 //! ([`converge`]); and what is to be done now is numbered and handed out ([`launch`]).
 
 mod absorb;
 mod converge;
 mod fleet;
 mod launch;
+mod once;
 mod phase;
 mod reason;
+mod wave;
 
 #[cfg(test)]
 pub(crate) mod tests;

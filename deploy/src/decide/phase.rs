@@ -1,14 +1,13 @@
 //! The second part of a decision: the phase moves when what it waits for is there, and failures change its course.
 
-use super::{Reason, Turn};
+use super::{Reason, Turn, converge::Way, once::prepare};
 use crate::{
-    model::{Action, UnitId},
+    model::{Action, HookMoment, UnitId},
     plan::{OnFailure, ServicePlan, Side},
     reason::ReasonCode,
-    state::{Failure, Outcome, Phase, Step},
+    state::{Failure, Outcome, Pause, Phase, Step},
 };
 use pipeline::name::Name;
-use std::collections::BTreeMap;
 
 /// Times that a unit of the previous bundle is started again on the way back before it is given up. Three: once may be
 /// a lost race for a port or for memory, twice a slow neighbour.
@@ -54,70 +53,38 @@ impl Turn<'_> {
         self.state.phase = phase;
     }
 
-    fn preparing(&mut self) {
-        let wanted =
-            self.plan.services.iter().flat_map(|service| prepare(service, service.to.as_ref())).collect();
-        if self.all_done(wanted) {
-            self.enter(Phase::Forward);
-        }
-    }
-
-    fn forward(&mut self) {
-        let plan = self.plan;
-        for service in &plan.services {
-            let ready = service.depends_on.iter().all(|name| self.is_done(name));
-            if ready {
-                self.converge(service, service.to.as_ref(), false);
-            }
-            if self.state.phase != Phase::Forward {
-                return;
-            }
-        }
-        if plan.services.iter().all(|service| self.is_settled(service, service.to.as_ref())) {
-            let next = if plan.policy.smoke.is_some() {
-                Phase::Verifying
-            } else {
-                Phase::Settling { outcome: Outcome::Succeeded }
-            };
-            self.enter(next);
-        }
-    }
-
     fn verifying(&mut self) {
         let plan = self.plan;
         for service in &plan.services {
-            self.watch_goal(service, service.to.as_ref(), false);
+            self.watch_goal(service, service.to.as_ref(), Way::Forward);
             if self.state.phase != Phase::Verifying {
                 return;
             }
             let goal = service.units_of(service.to.as_ref());
             if goal.iter().any(|unit| self.step_of(unit) != Step::Serving) {
-                // A failure that the budget allows: the unit is replaced before the gates count.
+                // A failure that the budget allows: the unit is replaced before the gates count, and they are run anew.
+                let stays = |action: &Action| {
+                    !matches!(
+                        action,
+                        Action::Verify { .. } | Action::Hook { moment: HookMoment::AfterDeploy, .. }
+                    )
+                };
+                self.state.errands.retain(|errand| stays(&errand.action));
                 return self.enter(Phase::Forward);
             }
         }
-        let services = plan.services.iter().filter(|service| service.to.is_some());
+        let services =
+            plan.services.iter().filter(|service| service.to.is_some() && plan.policy.smoke.is_some());
         let wanted =
             services.map(|service| Action::Verify { service: service.service.clone() }).take(1).collect();
-        if self.all_done(wanted) {
+        if self.all_done(wanted) && self.hooks_done(HookMoment::AfterDeploy) {
             self.enter(Phase::Settling { outcome: Outcome::Succeeded });
-        }
-    }
-
-    fn collecting(&mut self, cause: Failure, hold: bool) {
-        self.shield_users();
-        if self.all_done(vec![Action::Collect]) && self.no_flights() {
-            let next = if hold {
-                Phase::Finished(Outcome::Held { cause, back: false })
-            } else {
-                Phase::Back { cause }
-            };
-            self.enter(next);
         }
     }
 
     fn back(&mut self, cause: Failure) {
         let plan = self.plan;
+        self.told_of_failure(&cause);
         // A stable port that has moved is moved back before anything else.
         let moved = plan.services.iter().filter(|service| match (&service.from, &service.to) {
             (Some(from), Some(to)) => (from.host, from.port) != (to.host, to.port),
@@ -131,16 +98,17 @@ impl Turn<'_> {
             let dependents = plan.services.iter().filter(|other| other.depends_on.contains(&service.service));
             let ready = dependents.into_iter().all(|other| self.is_done(&other.service));
             if ready {
-                self.converge(service, service.from.as_ref(), true);
+                self.converge(service, service.from.as_ref(), Way::Back);
             }
             if !matches!(self.state.phase, Phase::Back { .. }) {
                 return;
             }
         }
         if plan.services.iter().all(|service| self.is_settled(service, service.from.as_ref()))
+            && self.told_of_rollback(&cause)
             && self.no_flights()
         {
-            let outcome = if self.has_begun() || cause.reason == ReasonCode::Cancelled {
+            let outcome = if self.state.begun || cause.reason == ReasonCode::Cancelled {
                 Outcome::RolledBack { cause }
             } else {
                 Outcome::Refused { cause }
@@ -149,62 +117,24 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether anything that runs can have been changed: nothing is before every bundle is where it is needed.
-    fn has_begun(&self) -> bool {
-        let wanted = self.plan.services.iter().flat_map(|service| prepare(service, service.to.as_ref()));
-        wanted
-            .into_iter()
-            .all(|action| self.state.errands.iter().any(|errand| errand.done && errand.action == action))
-    }
-
-    fn settling(&mut self, outcome: Outcome) {
-        let back = self.state.is_back();
-        let mut targets: BTreeMap<&Name, BTreeMap<Name, _>> = BTreeMap::new();
-        for service in &self.plan.services {
-            let side = if back { &service.from } else { &service.to };
-            for target in &service.targets {
-                let entry = side.as_ref().map(|side| side.bundle);
-                targets.entry(target).or_default().insert(service.service.clone(), entry);
-            }
-        }
-        let commits = targets.into_iter().map(|(target, services)| {
-            let target = target.clone();
-            Action::Commit { target, services }
-        });
-        let wanted = commits.collect();
-        if self.all_done(wanted) && self.no_flights() {
-            self.enter(Phase::Finished(outcome));
-        }
-    }
-
-    /// Asks for these actions, and says whether all are done.
-    fn all_done(&mut self, actions: Vec<Action>) -> bool {
-        let mut all = true;
-        for action in actions {
-            all &= self.errand(&action).done;
-        }
-        all
-    }
-
-    fn no_flights(&self) -> bool {
-        self.state.flights.is_empty()
-    }
-
-    fn is_done(&self, service: &Name) -> bool {
+    pub(super) fn is_done(&self, service: &Name) -> bool {
         self.state.services.get(service).is_none_or(|state| state.done)
     }
 
     /// Whether a service waits to be promoted, and no other one can go on meanwhile.
     pub(super) fn is_paused(&self) -> bool {
+        if self.state.phase != Phase::Forward || !self.no_flights() {
+            return false;
+        }
+        if self.state.pause == Pause::Reached || self.state.wave.paused {
+            return true;
+        }
         let waits = |service: &ServicePlan| {
             let state = self.state.services.get(&service.service);
             let is_ready = service.depends_on.iter().all(|name| self.is_done(name));
             !is_ready || state.is_some_and(|state| state.done || state.paused)
         };
-        self.state.phase == Phase::Forward
-            && self.no_flights()
-            && self.state.services.values().any(|service| service.paused)
-            && self.plan.services.iter().all(waits)
+        self.state.services.values().any(|service| service.paused) && self.plan.services.iter().all(waits)
     }
 
     /// Whether a service is where it should be, and still is.
@@ -215,7 +145,7 @@ impl Turn<'_> {
 
     /// While evidence is collected nothing is undone, but a broken unit is taken out of traffic at once if another one
     /// can take over: it keeps its process, so its evidence stays.
-    fn shield_users(&mut self) {
+    pub(super) fn shield_users(&mut self) {
         let plan = self.plan;
         for service in &plan.services {
             let fleet = self.fleet(service, service.to.as_ref());
@@ -233,8 +163,11 @@ impl Turn<'_> {
 
     /// A unit of the goal failed.
     pub(super) fn unit_failed(&mut self, unit: &UnitId, reason: ReasonCode, message: String) {
-        let failure = self.failure(reason, Some(unit), message);
         self.move_to(unit, Step::Broken(reason));
+        if self.is_ahead(unit) {
+            return self.ailed(unit, reason, message);
+        }
+        let failure = self.failure(reason, Some(unit), message);
         match &self.state.phase {
             Phase::Back { cause } => {
                 let cause = cause.clone();
@@ -254,9 +187,9 @@ impl Turn<'_> {
         self.note(Reason::Failed(failure.clone()));
         self.state.failures.push(failure.clone());
         let failures = self.state.failures.len() as u32;
-        if failures > limit {
-            let hold = self.plan.policy.on_failure == OnFailure::Hold;
-            self.enter(Phase::Collecting { cause: failure, hold });
+        let in_wave = failure.unit.as_ref().is_some_and(|unit| self.exceeds_wave(unit));
+        if failures > limit || in_wave {
+            self.collect(failure, false);
         } else {
             self.note(Reason::Tolerated { failures, limit });
         }
@@ -293,13 +226,10 @@ impl Turn<'_> {
 
     /// The rollout as a whole failed, whatever its budget: a gate, an action, a missing verdict (`inconclusive`).
     pub(super) fn rollout_failed(&mut self, failure: Failure, inconclusive: bool) {
-        let hold = inconclusive || self.plan.policy.on_failure == OnFailure::Hold;
         self.note(Reason::Failed(failure.clone()));
         self.state.failures.push(failure.clone());
         match &self.state.phase {
-            Phase::Preparing | Phase::Forward | Phase::Verifying => {
-                self.enter(Phase::Collecting { cause: failure, hold });
-            }
+            Phase::Preparing | Phase::Forward | Phase::Verifying => self.collect(failure, inconclusive),
             Phase::Back { cause } if inconclusive => {
                 let reason = failure.reason;
                 let message = format!(
@@ -317,11 +247,26 @@ impl Turn<'_> {
         }
     }
 
+    /// The way forward ends: evidence is collected, and then it is rolled back, unless it is to be held.
+    fn collect(&mut self, mut cause: Failure, inconclusive: bool) {
+        let hold = inconclusive || self.plan.policy.on_failure == OnFailure::Hold;
+        if self.is_past_return() && !hold {
+            cause.message.push_str("; the release is irreversible, so what stood before is not brought back");
+        }
+        self.enter(Phase::Collecting { cause, hold: hold || self.is_past_return() });
+    }
+
     /// Nothing has moved for too long: whatever is waited for will not come.
     fn check_progress(&mut self) {
-        let idle = self.now().saturating_sub(self.state.progress_at);
+        let soak = self.plan.waves.get(self.state.wave.index).map_or(0, |wave| wave.soak);
+        let soaked = self.state.wave.soaking_since.map_or(0, |since| since + soak);
+        let idle = self.now().saturating_sub(self.state.progress_at.max(soaked));
         // What is under way has a deadline of its own, which for a gate may be longer.
-        if idle < self.plan.policy.progress_deadline || self.state.interrupted || !self.no_flights() {
+        if idle < self.plan.policy.progress_deadline
+            || self.state.interrupted
+            || !self.no_flights()
+            || self.is_paused()
+        {
             return;
         }
         let waits: Vec<String> = self.waiting().into_iter().map(|waiting| waiting.for_what).collect();
@@ -345,17 +290,4 @@ impl Turn<'_> {
             _ => self.rollout_failed(failure, false),
         }
     }
-}
-
-/// The errands that bring a side's bundle to every target.
-fn prepare(service: &ServicePlan, side: Option<&Side>) -> Vec<Action> {
-    let bring = |side: &Side| {
-        let action = |target: &Name| Action::Prepare {
-            target: target.clone(),
-            service: service.service.clone(),
-            bundle: side.bundle,
-        };
-        service.targets.iter().map(action).collect()
-    };
-    side.map(bring).unwrap_or_default()
 }

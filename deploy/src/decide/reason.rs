@@ -95,6 +95,10 @@ pub enum Reason {
         /// Of so many.
         waves: usize,
     },
+    /// The operator's pause is reached.
+    PauseReached,
+    /// A unit that the rollout has not reached yet failed, and is started again.
+    Ailed(Failure),
     /// A hook that stands in nobody's way failed.
     HookIgnored {
         /// When it was run.
@@ -152,7 +156,7 @@ impl Reason {
     pub fn subject(&self) -> Subject {
         match self {
             Self::Stepped { unit, .. } | Self::Healthy { unit, .. } => Subject::Unit(unit.clone()),
-            Self::Failed(failure) => match (&failure.unit, &failure.service) {
+            Self::Failed(failure) | Self::Ailed(failure) => match (&failure.unit, &failure.service) {
                 (Some(unit), _) => Subject::Unit(unit.clone()),
                 (None, Some(service)) => Subject::Service(service.clone()),
                 (None, None) => Subject::Rollout,
@@ -162,6 +166,7 @@ impl Reason {
             | Self::BakeBegan { service, .. }
             | Self::ServiceDone { service } => Subject::Service(service.clone()),
             Self::PhaseBegan { .. }
+            | Self::PauseReached
             | Self::WaveBegan { .. }
             | Self::SoakBegan { .. }
             | Self::WavePaused { .. }
@@ -184,6 +189,13 @@ impl Reason {
             Self::Retried { message, after, .. } => format!("{message}; again in {}", seconds(*after)),
             Self::BatchBegan { batch, batches, .. } => format!("batch {batch} of {batches}"),
             Self::Paused { batch, batches, .. } => format!("paused after batch {batch} of {batches}"),
+            Self::PauseReached => "paused".to_owned(),
+            Self::Ailed(failure) => {
+                format!(
+                    "{}: {}; not reached by this rollout, so it is started again",
+                    failure.reason, failure.message
+                )
+            }
             Self::WaveBegan { name, wave, waves } => format!("wave {wave} of {waves}: {name}"),
             Self::SoakBegan { name, soak } => format!("wave {name} soaking for {}", seconds(*soak)),
             Self::WavePaused { name, wave, waves } => format!("paused after wave {wave} of {waves}: {name}"),

@@ -16,6 +16,7 @@ use pipeline::name::Name;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
@@ -268,6 +269,26 @@ impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.services.is_empty()
+    }
+
+    /// How many waves there are; at least one.
+    pub fn wave_count(&self) -> usize {
+        self.waves.len().max(1)
+    }
+
+    /// The place of the wave that reaches a target, from 0.
+    pub fn wave_of(&self, target: &Name) -> usize {
+        self.waves.iter().position(|wave| wave.targets.contains(target)).unwrap_or(0)
+    }
+
+    /// A service on the targets of one wave alone: its own bounds, batches and units.
+    pub fn in_wave<'a>(&self, service: &'a ServicePlan, index: usize) -> Cow<'a, ServicePlan> {
+        if self.waves.len() <= 1 {
+            return Cow::Borrowed(service);
+        }
+        let mut scoped = service.clone();
+        scoped.targets.retain(|target| self.wave_of(target) == index);
+        Cow::Owned(scoped)
     }
 
     /// The plan of a service, if it changes.

@@ -225,9 +225,7 @@ impl Session {
             Phase::Finished(Outcome::RollbackFailed { failure, .. }) => {
                 format!("its rollback failed: {}: {}", failure.reason, failure.message)
             }
-            _ if open.state.services.values().any(|service| service.paused) => {
-                "paused, as planned".to_owned()
-            }
+            _ if open.state.is_paused() => "paused, as planned".to_owned(),
             phase => format!("left while {}", phase.word()),
         };
         let carry_on = if phase.starts_with("paused") { "promote" } else { "resume" };

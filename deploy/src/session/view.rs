@@ -252,7 +252,7 @@ fn open_rollout(open: &Open<Plan, State>) -> OpenRollout {
         phase: match &open.state.phase {
             Phase::Finished(Outcome::Held { .. }) => "held".to_owned(),
             Phase::Finished(Outcome::RollbackFailed { .. }) => "rollback failed".to_owned(),
-            _ if open.state.services.values().any(|service| service.paused) => "paused".to_owned(),
+            _ if open.state.is_paused() => "paused".to_owned(),
             phase => phase.word().to_owned(),
         },
         held: held.map(|cause| format!("{}: {}", cause.reason, cause.message)),

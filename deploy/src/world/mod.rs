@@ -8,7 +8,7 @@ use crate::{
     bundle::BundleHash,
     check::{Answer, Health},
     decide::{Decision, decide},
-    model::{Action, Intent, IntentId, Millis, UnitFacts, UnitId},
+    model::{Action, HookMoment, Intent, IntentId, Millis, UnitFacts, UnitId},
     plan::Plan,
     port::{EffectError, GateResult},
     reason::ReasonCode,
@@ -103,6 +103,12 @@ pub struct World {
     pub outages: Vec<Outage>,
     /// Whether the final gates pass.
     pub verify_passes: bool,
+    /// Hooks that fail, by the moment at which they are run.
+    pub failing_hooks: BTreeSet<HookMoment>,
+    /// Whether migrations fail.
+    pub migrations_fail: bool,
+    /// Migrations that were run to a good end: target and service.
+    pub migrated: Vec<(Name, Name)>,
     /// What each target's ledger says: target → service → bundle.
     pub ledgers: BTreeMap<Name, BTreeMap<Name, Option<BundleHash>>>,
     /// Nonsense that was asked for.
@@ -137,6 +143,9 @@ impl World {
             effect_faults: BTreeMap::new(),
             outages: Vec::new(),
             verify_passes: true,
+            failing_hooks: BTreeSet::new(),
+            migrations_fail: false,
+            migrated: Vec::new(),
             ledgers: BTreeMap::new(),
             violations: Vec::new(),
             collected: false,
@@ -365,7 +374,19 @@ impl World {
                 let errors = u64::from(!self.verify_passes);
                 return Ok(Effect::Gate(GateResult { samples: 9, errors, slow: 0, excerpt: Vec::new() }));
             }
-            Action::Hook { .. } | Action::Migrate { .. } | Action::Collect => {}
+            Action::Hook { moment, .. } if self.failing_hooks.contains(moment) => {
+                return Err(failed(ReasonCode::HookFailed));
+            }
+            Action::Migrate { .. } if self.migrations_fail => {
+                return Err(failed(ReasonCode::MigrationFailed));
+            }
+            Action::Migrate { target, service, bundle } => {
+                if !self.prepared.contains(&(target.clone(), *bundle)) {
+                    self.violations.push(format!("migration of {service}, whose bundle is not there"));
+                }
+                self.migrated.push((target.clone(), service.clone()));
+            }
+            Action::Hook { .. } | Action::Collect => {}
             Action::Commit { target, services } => {
                 self.ledgers.entry(target.clone()).or_default().extend(services.clone());
             }
@@ -480,4 +501,8 @@ pub fn simulate(
         }
     }
     (state, steps)
+}
+
+fn failed(reason: ReasonCode) -> EffectError {
+    EffectError::Terminal { reason, message: "simulated fault".to_owned() }
 }

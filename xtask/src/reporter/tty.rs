@@ -188,6 +188,8 @@ impl Tty {
             | Reason::Tolerated { .. }
             | Reason::Retried { .. }
             | Reason::HookIgnored { .. }
+            | Reason::Ailed(_)
+            | Reason::PauseReached
             | Reason::Commanded { .. }
             | Reason::TakenUp => {}
         }

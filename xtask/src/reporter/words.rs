@@ -164,14 +164,16 @@ fn decided(reason: &Reason) -> Line {
         Reason::PhaseBegan { .. } => (Weight::Step, Tone::Plain),
         Reason::Healthy { .. } => (Weight::Step, Tone::Good),
         Reason::Failed(_) => (Weight::Alarm, Tone::Bad),
-        Reason::Tolerated { .. } | Reason::Retried { .. } | Reason::HookIgnored { .. } => {
+        Reason::Tolerated { .. } | Reason::Retried { .. } | Reason::HookIgnored { .. } | Reason::Ailed(_) => {
             (Weight::Landmark, Tone::Warn)
         }
         Reason::BatchBegan { .. } | Reason::BakeBegan { .. } | Reason::SoakBegan { .. } => {
             (Weight::Step, Tone::Plain)
         }
         Reason::WaveBegan { .. } => (Weight::Landmark, Tone::Plain),
-        Reason::Paused { .. } | Reason::WavePaused { .. } => (Weight::Landmark, Tone::Warn),
+        Reason::Paused { .. } | Reason::WavePaused { .. } | Reason::PauseReached => {
+            (Weight::Landmark, Tone::Warn)
+        }
         Reason::ServiceDone { .. } => (Weight::Landmark, Tone::Good),
         Reason::Commanded { .. } | Reason::TakenUp => (Weight::Landmark, Tone::Warn),
     };
