@@ -9,3 +9,4 @@ mod output;
 mod plan;
 mod protected;
 mod state_files;
+mod waves;
