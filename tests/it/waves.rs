@@ -59,7 +59,7 @@ fn a_wave_is_complete_before_the_next_begins_and_down_leaves_nothing() {
     project.reshape(|shape| shape.waves = PAUSED.to_owned());
     project.change_code("api");
     let new = project.release();
-    project.run(&["plan"]).expect(0).says("wave 1 of 2: first").says("west");
+    project.run(&["plan"]).expect(0).says("1 of 2: first").says("paused until promoted");
     let before = units_on(&project, "east");
 
     project.deploy().expect(12).says("promote");

@@ -373,6 +373,7 @@ pub(crate) fn dossier() -> Dossier {
         gate_excerpt: Vec::new(),
         changes: vec![change("env LOG_LEVEL", Some("INFO"), Some("DEBUG"))],
         next: vec!["cargo xtask logs local api".to_owned(), "cargo xtask status local".to_owned()],
+        several_targets: false,
     }
 }
 
@@ -405,6 +406,7 @@ pub(crate) fn beginning() -> Vec<Event> {
             release: "3f9a1c2b4d5e".to_owned(),
             kind: PlanKind::Deploy,
             services: vec![(name("api"), vec!["artifact".to_owned(), "env LOG_LEVEL".to_owned()])],
+            targets: vec![name("local")],
             resumed: false,
         },
         phase("preparing"),
