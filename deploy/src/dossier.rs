@@ -40,6 +40,9 @@ pub struct Dossier {
     pub changes: Vec<Change>,
     /// The commands to type next.
     pub next: Vec<String>,
+    /// Whether there are several targets, so that units are called by theirs, too.
+    #[serde(default)]
+    pub several_targets: bool,
 }
 
 /// One unit as it stood.
@@ -79,7 +82,7 @@ impl Dossier {
         let mut text = String::new();
         let cause = &self.cause;
         let subject = match (&cause.unit, &cause.service) {
-            (Some(unit), _) => unit.label(),
+            (Some(unit), _) => unit.label_for(self.several_targets),
             (None, Some(service)) => service.to_string(),
             (None, None) => "the rollout".to_owned(),
         };
@@ -94,10 +97,10 @@ impl Dossier {
             );
         }
         if let Some(unit) = &self.unit {
-            unit.write(&mut text, "failed unit");
+            unit.write(&mut text, "failed unit", self.several_targets);
         }
         if let Some(unit) = &self.previous_unit {
-            unit.write(&mut text, "previous unit");
+            unit.write(&mut text, "previous unit", self.several_targets);
         }
         section(&mut text, "gate", &self.gate_excerpt);
         line(&mut text, format_args!("advice: {}", cause.reason.advice()));
@@ -109,13 +112,14 @@ impl Dossier {
 }
 
 impl UnitEvidence {
-    fn write(&self, text: &mut String, title: &str) {
+    fn write(&self, text: &mut String, title: &str, several_targets: bool) {
         let phase = match &self.phase {
             UnitPhase::Running => "running".to_owned(),
             UnitPhase::Stopping => "stopping".to_owned(),
             UnitPhase::Exited(exit) => exit.to_string(),
         };
-        line(text, format_args!("{title} {} ({}): {phase}", self.unit.label(), self.handle));
+        let unit = self.unit.label_for(several_targets);
+        line(text, format_args!("{title} {unit} ({}): {phase}", self.handle));
         for (what, value) in &self.resources {
             line(text, format_args!("  {what}: {value}"));
         }

@@ -36,6 +36,8 @@ pub enum Event {
         kind: PlanKind,
         /// What changes: service → what.
         services: Vec<(Name, Vec<String>)>,
+        /// The targets that are reached.
+        targets: Vec<Name>,
         /// Whether it had begun before.
         resumed: bool,
     },

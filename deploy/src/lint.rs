@@ -30,9 +30,11 @@ pub fn risks(plan: &Plan) -> Vec<Risk> {
                 .to_owned();
         risks.push(Risk { service: None, message });
     }
+    waves(plan, &mut |message| risks.push(Risk { service: None, message }));
     for service in &plan.services {
         let mut add = |message: String| risks.push(Risk { service: Some(service.service.clone()), message });
         bounds(service, &mut add);
+        joining(service, &mut add);
         if let (Some(from), Some(to)) = (&service.from, &service.to)
             && (from.host, from.port) != (to.host, to.port)
         {
@@ -53,6 +55,31 @@ pub fn risks(plan: &Plan) -> Vec<Risk> {
         }
     }
     risks
+}
+
+/// Waves that do not do what waves are for.
+fn waves(plan: &Plan, add: &mut impl FnMut(String)) {
+    let Some(first) = plan.waves.first().filter(|_| !plan.is_empty()) else { return };
+    let all: usize = plan.waves.iter().map(|wave| wave.targets.len()).sum();
+    let reached = first.targets.len();
+    // Half of two targets is as little as can be.
+    if all > 1 && reached * 2 > all {
+        add(format!(
+            "the first wave, {}, reaches {reached} of {all} targets: what is broken reaches them, too",
+            first.name
+        ));
+    }
+    for wave in plan.waves.iter().take(plan.waves.len() - 1).filter(|wave| wave.soak == 0 && !wave.pause) {
+        add(format!("wave {} is not watched before the next one begins: its soak is 0", wave.name));
+    }
+}
+
+/// Targets that have nothing of a service yet have nothing to return to.
+fn joining(service: &ServicePlan, add: &mut impl FnMut(String)) {
+    let (Some(from), Some(_)) = (&service.from, &service.to) else { return };
+    for target in service.targets.iter().filter(|target| !from.stands_on(target)) {
+        add(format!("target {target} joins: if the rollout fails, what it brought there is taken away"));
+    }
 }
 
 fn bounds(service: &ServicePlan, add: &mut impl FnMut(String)) {

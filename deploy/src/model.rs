@@ -32,6 +32,15 @@ impl UnitId {
         format!("{}/{} ({})", self.service, self.slot, self.bundle.short())
     }
 
+    /// For people, as fits: where there are several targets, the target is part of it, as in
+    /// `api/0@east (3f9a1c2b4d5e)`.
+    pub fn label_for(&self, several_targets: bool) -> String {
+        match several_targets {
+            true => format!("{}/{}@{} ({})", self.service, self.slot, self.target, self.bundle.short()),
+            false => self.label(),
+        }
+    }
+
     /// For file names and process titles: `api.0.3f9a1c2b4d5e`.
     pub fn file_stem(&self) -> String {
         format!("{}.{}.{}", self.service, self.slot, self.bundle.short())

@@ -70,7 +70,7 @@ pub struct ServiceStatus {
     pub previous_release: Option<String>,
     /// The stable port.
     pub port: Option<u16>,
-    /// Units that should be there.
+    /// Units that should be there, on all targets together.
     pub wanted: u32,
     /// Units that are there.
     pub units: Vec<UnitStatus>,
@@ -80,8 +80,10 @@ pub struct ServiceStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct UnitStatus {
-    /// Its name for people, `api/0 (3f9a1c2b4d5e)`.
+    /// Its name for people, `api/0 (3f9a1c2b4d5e)`; `api/0@east (3f9a1c2b4d5e)` where there are several targets.
     pub unit: String,
+    /// The target that it stands on.
+    pub target: Name,
     /// Whether it is of the current bundle.
     pub current: bool,
     /// Where it is in its life.

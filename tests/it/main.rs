@@ -13,3 +13,4 @@ mod plan;
 mod protected;
 mod requests;
 mod state_files;
+mod waves;

@@ -13,6 +13,9 @@ use tokio::{net::TcpStream, time::timeout};
 /// Longer than any answer that a judge asks for.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Where a target without an address of its own is asked.
+const LOCALHOST: &str = "127.0.0.1";
+
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -37,9 +40,17 @@ impl Answer {
 /// # Errors
 /// No connection, no answer, or only a part of one.
 pub fn get(port: u16, path: &str) -> Result<Answer, String> {
+    get_at(LOCALHOST, port, path)
+}
+
+/// Asks `http://HOST:PORT/PATH`.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_at(host: &str, port: u16, path: &str) -> Result<Answer, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(text)?;
     runtime.block_on(async {
-        timeout(DEADLINE, ask(port, path))
+        timeout(DEADLINE, ask(host, port, path))
             .await
             .unwrap_or_else(|_| Err(format!("no answer within {DEADLINE:?}")))
     })
@@ -69,12 +80,12 @@ pub fn get_in_background(
     })
 }
 
-async fn ask(port: u16, path: &str) -> Result<Answer, String> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(text)?;
+async fn ask(host: &str, port: u16, path: &str) -> Result<Answer, String> {
+    let stream = TcpStream::connect((host, port)).await.map_err(text)?;
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(text)?;
     let connection = tokio::spawn(connection);
     let request = http::Request::get(path)
-        .header("host", format!("127.0.0.1:{port}"))
+        .header("host", format!("{host}:{port}"))
         .body(Empty::<Bytes>::new())
         .map_err(text)?;
     let (parts, body) = sender.send_request(request).await.map_err(text)?.into_parts();

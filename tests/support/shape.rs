@@ -26,6 +26,10 @@ pub struct Service {
 pub struct Shape {
     /// The services.
     pub services: Vec<Service>,
+    /// Targets with their addresses; none: the one target `local` without an address of its own.
+    pub targets: Vec<(&'static str, &'static str)>,
+    /// The waves, as they are: `[[waves]]` tables.
+    pub waves: String,
     /// `rolling`, `recreate`, `canary` or `blue-green`.
     pub strategy: &'static str,
     /// The canary's share at each step, in per cent.
@@ -117,6 +121,8 @@ impl Default for Shape {
         let api = Service { secret: Some("secret.txt"), file: Some("api.conf"), ..Service::new("api") };
         Self {
             services: vec![api, Service::new("mcp")],
+            targets: Vec::new(),
+            waves: String::new(),
             strategy: "rolling",
             canary_steps: vec![10, 50],
             pause_after: Vec::new(),
@@ -174,11 +180,19 @@ impl Shape {
         let batches: Vec<String> = self.batches.iter().map(|batch| format!("{batch:?}")).collect();
         let timings: String =
             self.timings.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect();
+        let targets: String = match self.targets.as_slice() {
+            [] => "[targets.local]\nkind = \"process\"\n\n".to_owned(),
+            targets => targets
+                .iter()
+                .map(|(name, host)| format!("[targets.{name}]\nkind = \"process\"\nhost = {host:?}\n\n"))
+                .collect(),
+        };
         format!(
-            "version = 1\nprotected = {}\n\n[targets.local]\nkind = \"process\"\n\n[strategy]\ntype = {:?}\n\
+            "version = 1\nprotected = {}\n\n{targets}{}\n[strategy]\ntype = {:?}\n\
              batches = [{}]\ncanary-steps = {:?}\npause-after = {:?}\nmax-surge = {}\nmax-unavailable = {}\n\n[timings]\n{timings}healthy-passes = {}\n\
              unhealthy-failures = 3\n\n[lease]\nttl = {:?}\nheartbeat = {:?}\n\n{}",
             self.protected,
+            self.waves,
             self.strategy,
             batches.join(", "),
             self.canary_steps,

@@ -112,6 +112,7 @@ fn side(service: &str, word: &str, release: &str, port: u16) -> Side {
         check: check(),
         host: "0.0.0.0".parse().unwrap(),
         port,
+        absent: std::collections::BTreeSet::new(),
     }
 }
 
@@ -242,6 +243,7 @@ pub(crate) fn release() -> Release {
 pub(crate) fn status() -> Status {
     let unit = |slot: u16, phase: UnitPhase, answer: Option<Answer>| UnitStatus {
         unit: unit("api", slot, "old").label(),
+        target: name("local"),
         current: true,
         phase,
         answer,
@@ -384,6 +386,7 @@ pub(crate) fn dossier() -> Dossier {
         gate_excerpt: Vec::new(),
         changes: vec![change("env LOG_LEVEL", Some("INFO"), Some("DEBUG"))],
         next: vec!["cargo xtask logs local api".to_owned(), "cargo xtask status local".to_owned()],
+        several_targets: false,
     }
 }
 
@@ -416,6 +419,7 @@ pub(crate) fn beginning() -> Vec<Event> {
             release: "3f9a1c2b4d5e".to_owned(),
             kind: PlanKind::Deploy,
             services: vec![(name("api"), vec!["artifact".to_owned(), "env LOG_LEVEL".to_owned()])],
+            targets: vec![name("local")],
             resumed: false,
         },
         phase("preparing"),

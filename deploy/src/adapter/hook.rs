@@ -13,7 +13,6 @@ use crate::{
 };
 use async_trait::async_trait;
 use pipeline::{
-    name::Name,
     process::{Argv, ProcessError, Runner},
     secret::Redactor,
 };
@@ -33,10 +32,11 @@ pub struct CommandHooks {
 }
 
 impl CommandHooks {
-    /// Runs the hooks of a plan in `root`, the project's root. What they print is masked by `redactor`.
-    pub fn new(root: PathBuf, redactor: Redactor, plan: &Plan) -> Self {
+    /// Runs the hooks of a plan in `root`, the project's root, with variables that say where its services answer. What
+    /// they print is masked by `redactor`.
+    pub fn new(root: PathBuf, redactor: Redactor, plan: &Plan, addresses: BTreeMap<String, String>) -> Self {
         let runner = Runner { redactor, ..Runner::default() };
-        Self { runner, root, variables: variables(plan) }
+        Self { runner, root, variables: variables(plan, addresses) }
     }
 
     fn argv(&self, moment: HookMoment, hook: &Hook, cause: Option<&Failure>) -> Option<Argv> {
@@ -82,8 +82,7 @@ impl Hooks for CommandHooks {
 }
 
 /// What tells every hook of the rollout that it belongs to.
-fn variables(plan: &Plan) -> BTreeMap<String, String> {
-    let mut variables = addresses(plan);
+fn variables(plan: &Plan, mut variables: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut add = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
     add("FAIRLEAD_ENVIRONMENT", plan.environment.as_str());
     add("FAIRLEAD_RUN", &plan.run);
@@ -94,13 +93,6 @@ fn variables(plan: &Plan) -> BTreeMap<String, String> {
         add("FAIRLEAD_PREVIOUS_RELEASE", &before.into_iter().collect::<Vec<_>>().join(","));
     }
     variables
-}
-
-/// Where the services of a plan answer, for hooks and smoke tests: `FAIRLEAD_URL_API` and the like.
-pub(crate) fn addresses(plan: &Plan) -> BTreeMap<String, String> {
-    let variable = |name: &Name| format!("FAIRLEAD_URL_{}", name.as_str().to_uppercase().replace('-', "_"));
-    let sides = plan.services.iter().filter_map(|service| Some((&service.service, service.to.as_ref()?)));
-    sides.map(|(name, side)| (variable(name), format!("http://127.0.0.1:{}", side.port))).collect()
 }
 
 /// An error with its causes.

@@ -2,7 +2,7 @@
 
 use super::file::{
     FailurePolicy, HookSection, LeaseSection, SmokeSection, StrategyKind, StrategySection, SyntheticSection,
-    TimingsSection, TrafficSection,
+    TimingsSection, TrafficSection, WaveSection,
 };
 use pipeline::config::scalar::{Share, Span};
 
@@ -110,6 +110,14 @@ impl SyntheticSection {
     /// As for real traffic.
     pub(super) fn min_requests() -> u32 {
         TrafficSection::default().min_requests
+    }
+}
+
+impl WaveSection {
+    /// What breaks only under the load of a whole place shows within minutes: caches have been filled and jobs have run,
+    /// and whoever watches has been told twice.
+    pub(super) fn soak() -> Span {
+        Span::from_secs(300)
     }
 }
 

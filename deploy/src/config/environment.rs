@@ -27,8 +27,11 @@ pub struct Environment {
     pub name: Name,
     /// Whether only a release of a clean tree may come here.
     pub protected: bool,
-    /// Where units stand.
-    pub targets: BTreeMap<Name, TargetKind>,
+    /// Where units stand. No two hold the stable ports on the same address.
+    pub targets: BTreeMap<Name, Target>,
+    /// Groups of targets, one after the other; none: all are reached together. Each target is in one of them, each has a
+    /// name of its own and at least one target, and the last does not pause.
+    pub waves: Vec<Wave>,
     /// How units are replaced.
     pub strategy: Strategy,
     /// How long the rollout's own steps may take.
@@ -43,6 +46,32 @@ pub struct Environment {
     pub keep_releases: u16,
     /// The services.
     pub services: BTreeMap<Name, EffectiveService>,
+}
+
+/// A place where units stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Target {
+    /// What it is.
+    pub kind: TargetKind,
+    /// The address that it holds the stable ports on; `None`: each service's own.
+    pub host: Option<IpAddr>,
+}
+
+/// A group of targets that a rollout reaches together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Wave {
+    /// Its name.
+    pub name: Name,
+    /// Its targets.
+    pub targets: Vec<Name>,
+    /// Milliseconds under watch once it is complete.
+    pub soak: Millis,
+    /// How many units may fail on its targets; `None`: no limit of its own.
+    pub failure_limit: Option<u16>,
+    /// Whether the rollout is paused after it.
+    pub pause: bool,
 }
 
 /// How units are replaced.

@@ -27,6 +27,10 @@ pub struct EnvironmentFile {
     pub protected: bool,
     /// Where the units stand, by name.
     pub targets: BTreeMap<Name, TargetSection>,
+    /// Groups of targets that a rollout reaches one after the other, in this order. Without it, all targets are reached
+    /// together; with it, each target is in one of them.
+    #[serde(default)]
+    pub waves: Vec<WaveSection>,
     /// How units are replaced.
     #[serde(default)]
     pub strategy: StrategySection,
@@ -53,6 +57,9 @@ pub struct EnvironmentFile {
 pub struct TargetSection {
     /// What it is.
     pub kind: TargetKind,
+    /// The address that it holds the stable ports on, instead of the services' own, so that several targets can be on one
+    /// machine: `127.0.0.2`, `127.0.0.3`, … It then has a state folder of its own, too.
+    pub host: Option<Address>,
 }
 
 /// What a target is.
@@ -61,6 +68,26 @@ pub struct TargetSection {
 pub enum TargetKind {
     /// This machine: units are processes below a supervisor.
     Process,
+}
+
+/// A group of targets that a rollout reaches together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct WaveSection {
+    /// What it is called: a region, `first`, `rest`.
+    pub name: Name,
+    /// Its targets.
+    #[schemars(length(min = 1))]
+    pub targets: Vec<Name>,
+    /// How long it is watched once it is complete, before the next wave begins, or the rollout succeeds.
+    #[serde(default = "WaveSection::soak")]
+    pub soak: Span,
+    /// How many units may fail on its targets before the rollout has failed, besides the limit of `strategy`. Without it,
+    /// it has no limit of its own.
+    pub failure_limit: Option<u16>,
+    /// Whether the rollout is paused after it until `promote`.
+    #[serde(default)]
+    pub pause: bool,
 }
 
 /// How units are replaced.

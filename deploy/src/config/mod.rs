@@ -7,6 +7,7 @@ pub mod environment;
 pub mod file;
 mod hooks;
 mod load;
+mod places;
 mod resolve;
 mod timings;
 

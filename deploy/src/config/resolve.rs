@@ -6,7 +6,7 @@ use super::{
         Thresholds, Timings,
     },
     file::{EnvironmentFile, GatesSection, ServiceOverride, StrategyKind, StrategySection, SyntheticSection},
-    hooks, timings,
+    hooks, places, timings,
 };
 use crate::{
     bundle::Limits,
@@ -26,15 +26,15 @@ use pipeline::{
 use std::collections::BTreeMap;
 
 /// Makes project and environment file one. The result is consistent if nothing was added to the findings: every
-/// service has its own port and unambiguous variables, the timings can hold together, the batches cover all units, and
-/// units can be replaced within the bounds of the strategy.
+/// service has its own port and unambiguous variables, the timings can hold together, the batches cover all units, units
+/// can be replaced within the bounds of the strategy, no two targets want the same port on the same address, and the
+/// waves reach each target once.
 pub fn resolve(
     name: &Name,
     project: &Project,
     file: &EnvironmentFile,
     findings: &mut Findings<'_>,
 ) -> Environment {
-    check_targets(file, findings);
     check_service_names("services", file.services.keys(), project, findings);
     timings::check_environment(file, findings);
     let services: BTreeMap<Name, EffectiveService> = project
@@ -43,11 +43,14 @@ pub fn resolve(
         .map(|(name, service)| (name.clone(), effective(name, service, file, findings)))
         .collect();
     check_ports(&services, findings);
+    let targets = places::targets(file, &services, findings);
+    let waves = places::waves(file, findings);
     check_strategy(&file.strategy, &services, findings);
     Environment {
         name: name.clone(),
         protected: file.protected,
-        targets: file.targets.iter().map(|(name, target)| (name.clone(), target.kind)).collect(),
+        targets,
+        waves,
         strategy: strategy(&file.strategy),
         timings: Timings {
             progress_deadline: file.timings.progress_deadline.as_millis(),
@@ -60,20 +63,6 @@ pub fn resolve(
         hooks: hooks::resolve(&file.hooks, findings),
         keep_releases: project.keep_releases,
         services,
-    }
-}
-
-fn check_targets(file: &EnvironmentFile, findings: &mut Findings<'_>) {
-    if file.targets.is_empty() {
-        let problem = Problem::new("there is no target to deploy to");
-        findings.add(&["targets"], problem.help("describe one: `[targets.local]` with `kind = \"process\"`"));
-    }
-    for name in file.targets.keys().skip(1) {
-        let problem = Problem::new(format!("`{name}` is this machine a second time"));
-        findings.add(
-            &["targets", name.as_str()],
-            problem.help("an environment has one target of kind \"process\""),
-        );
     }
 }
 

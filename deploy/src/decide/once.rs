@@ -59,7 +59,8 @@ impl Turn<'_> {
         for service in &self.plan.services {
             let side = if back { &service.from } else { &service.to };
             for target in &service.targets {
-                let entry = side.as_ref().map(|side| side.bundle);
+                let stands = side.as_ref().filter(|side| side.stands_on(target));
+                let entry = stands.map(|side| side.bundle);
                 targets.entry(target).or_default().insert(service.service.clone(), entry);
             }
         }
@@ -133,7 +134,7 @@ pub(super) fn prepare(service: &ServicePlan, side: Option<&Side>) -> Vec<Action>
             service: service.service.clone(),
             bundle: side.bundle,
         };
-        service.targets.iter().map(action).collect()
+        service.targets.iter().filter(|target| side.stands_on(target)).map(action).collect()
     };
     side.map(bring).unwrap_or_default()
 }

@@ -52,7 +52,8 @@ impl Judge<'_> {
             self.units_are(law, &moment, service, side.as_ref());
             for target in &service.targets {
                 let entry = self.now.ledgers.get(target).and_then(|ledger| ledger.get(&service.service));
-                if entry != Some(&side.as_ref().map(|side| side.bundle)) {
+                let stands = side.as_ref().filter(|side| side.stands_on(target));
+                if entry != Some(&stands.map(|side| side.bundle)) {
                     let text = format!("the ledger of {target} says {entry:?}");
                     self.broken(Law::Agreement, &service.service, text);
                 }
@@ -80,8 +81,9 @@ impl Judge<'_> {
     /// Law 11: whatever is held or half back, the ledgers name nothing that the plan does not know.
     fn ledgers_are_of_the_plan(&mut self) {
         for service in &self.plan.services {
-            let sides = [&service.from, &service.to].map(|side| side.as_ref().map(|side| side.bundle));
             for target in &service.targets {
+                let sides = [&service.from, &service.to]
+                    .map(|side| side.as_ref().filter(|side| side.stands_on(target)).map(|side| side.bundle));
                 let entry = self.now.ledgers.get(target).and_then(|ledger| ledger.get(&service.service));
                 if entry.is_some_and(|entry| !sides.contains(entry)) {
                     let text = format!("the ledger of {target} says {entry:?}");

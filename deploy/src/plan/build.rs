@@ -1,12 +1,14 @@
 //! Making a plan: what is wanted is held against what stands, and the difference is frozen. Pure.
 
-use super::{Change, Migration, Override, Plan, PlanKind, Policy, Precondition, ServicePlan, Side, Wave};
+use super::{
+    Change, Migration, Override, Plan, PlanKind, Policy, Precondition, ServicePlan, Side, Wave, fleet,
+};
 use crate::{
     bundle::{Bundle, BundleHash, BundleSource},
     check::{Check, SyntheticGate},
     ledger::Entry,
     lint,
-    model::{Millis, UnitFacts, UnitPhase},
+    model::{Millis, UnitFacts, UnitId, UnitPhase},
     port::TargetSeen,
     strategy::Strategy,
 };
@@ -225,10 +227,12 @@ fn in_order(wanted: &BTreeMap<Name, Wanted>) -> Vec<Name> {
 
 /// What changes for one service; `None`: nothing.
 fn plan_service(request: &Request, name: &Name, wanted: &Wanted) -> Option<ServicePlan> {
+    let targets = targets(request, name);
     let from = request.standing.values().find_map(|seen| seen.ledger.services.get(name)).map(|standing| {
         let Entry { bundle, release, replicas, check, port, .. } = standing.current.clone();
         let host = request.known.get(&bundle).map_or(wanted.host, |known| known.host);
-        Side { bundle, release, replicas, check, host, port }
+        let absent = fleet::absent(name, &targets, &request.standing);
+        Side { bundle, release, replicas, check, host, port, absent }
     });
     let to = wanted.bundle.as_ref().map(|bundle| Side {
         bundle: bundle.hash(),
@@ -237,6 +241,7 @@ fn plan_service(request: &Request, name: &Name, wanted: &Wanted) -> Option<Servi
         check: wanted.check.clone(),
         host: wanted.host,
         port: wanted.port,
+        absent: BTreeSet::new(),
     });
     // What brings no new bundle brings no new release either.
     let to = match (to, &from) {
@@ -248,7 +253,7 @@ fn plan_service(request: &Request, name: &Name, wanted: &Wanted) -> Option<Servi
     let mut service = ServicePlan {
         service: name.clone(),
         depends_on: wanted.depends_on.clone(),
-        targets: request.standing.keys().cloned().collect(),
+        targets,
         strategy: wanted.strategy.clone(),
         changes: Vec::new(),
         migration: migration(request, name, wanted, from.as_ref(), to.as_ref()),
@@ -281,6 +286,21 @@ fn migration(
     (!was_run).then(|| wanted.step.clone())
 }
 
+/// The targets on which a service is changed, wave by wave. What is returned to is returned to where the service stands.
+fn targets(request: &Request, service: &Name) -> Vec<Name> {
+    let in_waves = request.waves.iter().flat_map(|wave| &wave.targets);
+    let mut targets: Vec<Name> =
+        in_waves.filter(|target| request.standing.contains_key(*target)).cloned().collect();
+    let others: Vec<Name> =
+        request.standing.keys().filter(|target| !targets.contains(target)).cloned().collect();
+    targets.extend(others);
+    let stands = |target: &Name| fleet::stands(service, target, &request.standing);
+    if request.kind == PlanKind::Rollback && targets.iter().any(stands) {
+        targets.retain(stands);
+    }
+    targets
+}
+
 /// What is different between the two sides of a service.
 fn changes(service: &ServicePlan, old: Option<&Bundle>, new: Option<&Bundle>) -> Vec<Change> {
     let mut changes = Vec::new();
@@ -296,6 +316,9 @@ fn changes(service: &ServicePlan, old: Option<&Bundle>, new: Option<&Bundle>) ->
         add("port".to_owned(), address(from), address(to));
         let check = |side: &Side| Some(pipeline::digest::Digest::of_json(&side.check).short());
         add("check".to_owned(), check(from), check(to));
+        for target in service.targets.iter().filter(|target| !from.stands_on(target)) {
+            add(format!("target {target}"), None, Some(to.bundle.short()));
+        }
         if from.bundle == to.bundle {
             return changes;
         }
@@ -346,25 +369,23 @@ fn repairs(service: &ServicePlan, standing: &BTreeMap<Name, TargetSeen>) -> Vec<
         return repairs;
     }
     let wanted = service.units_of(Some(to));
+    let named = |unit: &UnitId| format!("unit {}", unit.label_for(standing.len() > 1));
     let facts = || {
         standing.values().flat_map(|seen| &seen.units).filter(|facts| facts.unit.service == service.service)
     };
-    for unit in &wanted {
+    // What joins was told as a target.
+    for unit in wanted.iter().filter(|unit| from.stands_on(&unit.target)) {
         let shown = match facts().find(|facts| facts.unit == *unit) {
             Some(facts) if facts.phase == UnitPhase::Running && facts.weight > 0 => continue,
             Some(facts) if facts.phase == UnitPhase::Running => Some("out of traffic".to_owned()),
             Some(facts) => Some(phase_word(facts).to_owned()),
             None => None,
         };
-        repairs.push(Change {
-            field: format!("unit {}", unit.label()),
-            from: shown,
-            to: Some("running".to_owned()),
-        });
+        repairs.push(Change { field: named(unit), from: shown, to: Some("running".to_owned()) });
     }
     let strangers = facts().filter(|facts| !wanted.contains(&facts.unit));
     repairs.extend(strangers.map(|facts| Change {
-        field: format!("unit {}", facts.unit.label()),
+        field: named(&facts.unit),
         from: Some(phase_word(facts).to_owned()),
         to: None,
     }));

@@ -1,8 +1,10 @@
 //! The plan: everything frozen before acting, so that nothing is left to choose while it is carried out. Pure.
 
 mod build;
+mod fleet;
 
 pub use build::{Request, Wanted, WantedMigration, build, changed_since, preconditions};
+pub use fleet::{Disagreement, disagreement, merged};
 
 use crate::{
     bundle::{Bundle, BundleHash, BundleSource},
@@ -204,7 +206,7 @@ pub struct ServicePlan {
     pub service: Name,
     /// Services of this plan that must be done before this one begins.
     pub depends_on: Vec<Name>,
-    /// The targets, in order.
+    /// The targets, in the order in which they are reached: wave by wave.
     pub targets: Vec<Name>,
     /// How its units are replaced.
     pub strategy: Strategy,
@@ -243,6 +245,9 @@ pub struct Side {
     pub host: IpAddr,
     /// The stable port.
     pub port: u16,
+    /// Targets of the service on which nothing of it stands: they have joined since.
+    #[serde(default)]
+    pub absent: BTreeSet<Name>,
 }
 
 /// One difference between the two sides of a service.
@@ -292,6 +297,13 @@ impl Plan {
     }
 }
 
+impl Side {
+    /// Whether it stands, or is to stand, on a target of its service.
+    pub fn stands_on(&self, target: &Name) -> bool {
+        !self.absent.contains(target)
+    }
+}
+
 impl ServicePlan {
     /// The units of one side, in the order in which they are replaced: slot by slot over all targets.
     pub fn units_of(&self, side: Option<&Side>) -> Vec<UnitId> {
@@ -299,7 +311,8 @@ impl ServicePlan {
         let slots = 0..side.replicas;
         slots
             .flat_map(|slot| {
-                self.targets.iter().map(move |target| UnitId {
+                let targets = self.targets.iter().filter(|target| side.stands_on(target));
+                targets.map(move |target| UnitId {
                     service: self.service.clone(),
                     target: target.clone(),
                     slot,
@@ -311,7 +324,10 @@ impl ServicePlan {
 
     /// How many units a side has.
     pub fn count_of(&self, side: Option<&Side>) -> u32 {
-        side.map_or(0, |side| u32::from(side.replicas) * self.targets.len() as u32)
+        side.map_or(0, |side| {
+            let targets = self.targets.iter().filter(|target| side.stands_on(target)).count();
+            u32::from(side.replicas) * targets as u32
+        })
     }
 
     /// How many batches the way forward has.

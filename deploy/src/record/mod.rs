@@ -114,6 +114,9 @@ pub struct Finished {
     pub kind: PlanKind,
     /// The services that it changed.
     pub services: Vec<Name>,
+    /// The targets that it reached; none where it was written before there could be several.
+    #[serde(default)]
+    pub targets: BTreeSet<Name>,
     /// The release that was rolled out.
     pub release: String,
     /// The releases that stood before, if any.

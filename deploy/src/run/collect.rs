@@ -51,6 +51,7 @@ impl Rollout {
             previous_unit: None,
             gate_excerpt,
             changes,
+            several_targets: self.targets.len() > 1,
         };
         let mask = self.mask.clone();
         async move {

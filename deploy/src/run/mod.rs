@@ -253,6 +253,7 @@ impl Rollout {
             release: self.plan.release.clone(),
             kind: self.plan.kind,
             services: self.plan.services.iter().map(changes).collect(),
+            targets: self.targets.keys().cloned().collect(),
             resumed,
         });
     }

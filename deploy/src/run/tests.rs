@@ -174,6 +174,7 @@ async fn run(setup: Setup) -> Case {
             folder.path().to_owned(),
             pipeline::secret::Redactor::default(),
             &plan,
+            BTreeMap::new(),
         )),
         clock: clock.clone(),
         record: Arc::new(Kept { story: story.clone(), swaps: Mutex::new(0), fails_at: setup.fails_at }),

@@ -1,7 +1,7 @@
 //! Carrying out a plan, and taking up a rollout that was left: lease, preconditions, loop, history.
 
 use super::{
-    ApplyOptions, Events, Kind, Session, SessionError,
+    ApplyOptions, Events, Kind, Place, Session, SessionError,
     clock::RealClock,
     ear::Ear,
     lease::{Held, Kept, lease_error, lost},
@@ -10,9 +10,8 @@ use super::{
 };
 use crate::{
     adapter::{
-        hook::{CommandHooks, addresses},
+        hook::CommandHooks,
         probe::{Gates, RealProber},
-        process,
     },
     event::Event,
     lint,
@@ -165,7 +164,12 @@ impl Session {
         let (ear, commands) = Ear::begin(requests, run, held.generation, commands, events.clone());
         let rollout = Rollout {
             prober: Arc::new(self.prober(&plan, clock.clone())),
-            hooks: Arc::new(CommandHooks::new(self.root.clone(), self.redactor.clone(), &plan)),
+            hooks: Arc::new(CommandHooks::new(
+                self.root.clone(),
+                self.redactor.clone(),
+                &plan,
+                addresses(&plan, &self.places()),
+            )),
             plan: plan.clone(),
             generation: held.generation,
             targets,
@@ -208,15 +212,6 @@ impl Session {
                     self.environment()
                 )))
             }
-        }
-    }
-
-    /// Where nothing stands any more, as after a failed first deploy, nothing is left running.
-    async fn leave_nothing(&self, targets: &BTreeMap<Name, Arc<dyn Target>>) {
-        let Ok(standing) = self.standing(targets).await else { return };
-        if standing.values().all(|seen| seen.ledger.services.is_empty() && seen.units.is_empty()) {
-            // It does no harm if it goes on: there is nothing that it could serve.
-            let _stopped = process::shutdown(&self.state, 0).await;
         }
     }
 
@@ -264,7 +259,7 @@ impl Session {
         for service in &plan.services {
             let mut smoke = plan.policy.smoke.clone();
             if let Some(gate) = &mut smoke {
-                gate.env.extend(addresses(plan));
+                gate.env.extend(addresses(plan, &self.places()));
             }
             let gates = Gates { synthetic: service.synthetic.clone(), smoke };
             prober = prober.with_gates(service.service.clone(), gates);
@@ -297,6 +292,28 @@ pub(super) fn stands_already(plan: &Plan) -> bool {
     let before =
         |service: &ServicePlan| service.from.as_ref().is_some_and(|from| from.release == plan.release);
     plan.services.iter().any(before)
+}
+
+/// Where the deployed services answer, for smoke tests and hooks: `FAIRLEAD_URL_API` on the first target that the rollout
+/// reaches, and on each target `FAIRLEAD_URL_API_EAST` where there are several.
+fn addresses(plan: &Plan, places: &[Place]) -> BTreeMap<String, String> {
+    let word = |name: &Name| name.as_str().to_uppercase().replace('-', "_");
+    let mut addresses = BTreeMap::new();
+    for service in &plan.services {
+        let Some(side) = &service.to else { continue };
+        let reached = service.targets.iter().filter_map(|name| places.iter().find(|one| one.target == *name));
+        for (index, place) in reached.enumerate() {
+            let url = format!("http://{}", place.address(side.port));
+            let variable = format!("FAIRLEAD_URL_{}", word(&service.service));
+            if places.len() > 1 {
+                addresses.insert(format!("{variable}_{}", word(&place.target)), url.clone());
+            }
+            if index == 0 {
+                addresses.insert(variable, url);
+            }
+        }
+    }
+    addresses
 }
 
 fn refuse_changes(
@@ -336,6 +353,7 @@ fn finished(
         command: options.command.clone(),
         kind: plan.kind,
         services: plan.services.iter().map(|service| service.service.clone()).collect(),
+        targets: plan.services.iter().flat_map(|service| service.targets.iter().cloned()).collect(),
         release: plan.release.clone(),
         previous,
         outcome: word.to_owned(),

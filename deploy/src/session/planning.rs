@@ -5,7 +5,7 @@ use crate::{
     bundle::{Bundle, BundleHash},
     ledger::{Entry, Standing},
     model::HookMoment,
-    plan::{OnFailure, Override, Plan, PlanKind, Request, Wanted, build},
+    plan::{OnFailure, Override, Plan, PlanKind, Request, Wanted, Wave, build, disagreement, merged},
     port::{Target, TargetSeen},
     reason::ReasonCode,
     record::RecordError,
@@ -31,6 +31,7 @@ impl Session {
         let mut wanted = self.wanted(release).await?;
         let targets = self.targets(None)?;
         let standing = self.standing(&targets).await?;
+        self.refuse_disagreement(&standing)?;
         if let Some(only) = only.filter(|only| !wanted.contains_key(*only)) {
             let names: Vec<&str> = wanted.keys().map(Name::as_str).collect();
             return Err(SessionError::new(Kind::Usage, format!("there is no service `{only}`"))
@@ -41,8 +42,11 @@ impl Session {
         let mut request = self.request(PlanKind::Deploy, release.id.to_string(), wanted, standing);
         request.left_out = left_out;
         request.irreversible = irreversible;
+        request.waves = self.waves();
         request.known = known(&targets, &request.standing).await;
-        Ok(build(request))
+        let mut plan = build(request);
+        plan.risks.extend(self.left_behind().await);
+        Ok(plan)
     }
 
     /// Makes a plan that returns to what stood before the last change, or to a release that is kept. Changes nothing.
@@ -52,6 +56,7 @@ impl Session {
     pub async fn plan_rollback(&self, to: Option<&str>) -> Result<Plan, SessionError> {
         let targets = self.targets(None)?;
         let standing = self.standing(&targets).await?;
+        self.refuse_disagreement(&standing)?;
         let services = merged(&standing);
         let chosen = match to {
             Some(release) => self.entries_of(release, &services)?,
@@ -74,6 +79,7 @@ impl Session {
                 let text = format!("bundle {} of {name} is not on the target any more", entry.bundle.short());
                 SessionError::new(Kind::Refused, text).hint("deploy the release anew")
             })?;
+            refuse_missing(&name, &entry, &targets, &standing).await?;
             wanted.insert(name.clone(), self.wanted_back(&name, &entry, bundle));
         }
         let mut request = self.request(PlanKind::Rollback, release, wanted, standing);
@@ -143,6 +149,33 @@ impl Session {
             overrides: overrides.collect(),
             left_out: BTreeSet::new(),
         }
+    }
+
+    /// The waves of the environment, frozen.
+    fn waves(&self) -> Vec<Wave> {
+        let waves = self.loaded.environment.waves.iter();
+        let wave = |wave: &crate::config::environment::Wave| Wave {
+            name: wave.name.clone(),
+            targets: wave.targets.clone(),
+            soak: wave.soak,
+            failure_limit: wave.failure_limit.map(u32::from),
+            pause: wave.pause,
+        };
+        waves.map(wave).collect()
+    }
+
+    /// Targets on which a service stands differently have no way back in common.
+    fn refuse_disagreement(&self, standing: &BTreeMap<Name, TargetSeen>) -> Result<(), SessionError> {
+        let Some(found) = disagreement(standing) else { return Ok(()) };
+        let folder = |name: &Name| self.places().into_iter().find(|place| place.target == *name);
+        let folder = folder(&found.other).map_or_else(|| self.state.clone(), |place| place.folder);
+        let down = format!("{} down {}", self.program(), self.environment());
+        let hint = format!(
+            "`{down}`, remove {}, and deploy: target {} joins as a new one",
+            folder.display(),
+            found.other
+        );
+        Err(SessionError::new(Kind::Refused, found.to_string()).hint(hint))
     }
 
     /// Services that stand and are no longer configured are to be taken away.
@@ -230,10 +263,24 @@ fn last_change(services: &BTreeMap<Name, Standing>) -> BTreeMap<Name, Entry> {
     changed.filter_map(|(name, standing)| Some((name.clone(), standing.previous.first()?.clone()))).collect()
 }
 
-/// The ledgers of all targets as one: they agree, unless a rollout is open.
-pub(super) fn merged(standing: &BTreeMap<Name, TargetSeen>) -> BTreeMap<Name, Standing> {
-    let all = standing.values().flat_map(|seen| &seen.ledger.services);
-    all.map(|(name, standing)| (name.clone(), standing.clone())).collect()
+/// Refuses to return to a bundle that a target does not have, as one that has joined since.
+async fn refuse_missing(
+    service: &Name,
+    entry: &Entry,
+    targets: &BTreeMap<Name, Arc<dyn Target>>,
+    standing: &BTreeMap<Name, TargetSeen>,
+) -> Result<(), SessionError> {
+    for (name, target) in targets {
+        let stands = standing.get(name).is_some_and(|seen| seen.ledger.services.contains_key(service));
+        if stands && target.bundle(&entry.bundle).await.is_err() {
+            let bundle = entry.bundle.short();
+            let text = format!("bundle {bundle} of {service} is not on target {name}");
+            return Err(
+                SessionError::new(Kind::Refused, text).hint(format!("deploy release {} anew", entry.release))
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Every bundle that the ledgers name and that can be read.

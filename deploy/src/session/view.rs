@@ -1,17 +1,15 @@
 //! What an environment shows: status, history, lock, logs; and taking it down.
 
 use super::{
-    History, Kind, Lock, Session, SessionError, UnitLog,
-    clock::RealClock,
-    freeze::freeze_status,
-    planning::{merged, record_error},
+    History, Kind, Lock, Session, SessionError, UnitLog, clock::RealClock, freeze::freeze_status,
+    planning::record_error,
 };
 use crate::{
     adapter::{probe::RealProber, process},
     check::Answer,
     ledger::Standing as Stands,
     model::{UnitFacts, UnitPhase},
-    plan::Plan,
+    plan::{Plan, merged},
     port::{Clock, Prober, TargetSeen},
     record::{
         self, Holder, Lease, Observer, OpenRollout as Open, Processes, Stamp, ThisMachine, describe, judge,
@@ -22,6 +20,7 @@ use crate::{
 use pipeline::name::Name;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
@@ -111,13 +110,15 @@ impl Session {
         }
         let targets = self.targets(None)?;
         let standing = self.standing(&targets).await?;
+        let folders: BTreeMap<Name, PathBuf> =
+            self.places().into_iter().map(|place| (place.target, place.folder)).collect();
         let units = standing.values().flat_map(|seen| &seen.units);
         let mut units: Vec<&UnitFacts> =
             units.filter(|facts| service.is_none_or(|service| facts.unit.service == *service)).collect();
         units.sort_by_key(|facts| (facts.weight == 0, facts.unit.clone()));
         let log = |facts: &&UnitFacts| UnitLog {
-            label: facts.unit.label(),
-            path: process::log_path(&self.state, &facts.unit),
+            label: facts.unit.label_for(self.has_several_targets()),
+            path: process::log_path(folders.get(&facts.unit.target).unwrap_or(&self.state), &facts.unit),
         };
         let services = self.loaded.environment.services.keys();
         let migrations = services.filter(|name| service.is_none_or(|service| service == *name));
@@ -141,14 +142,7 @@ impl Session {
             let text = format!("`{}` of {} is at work here", lease.command, lease.holder.user);
             return Err(SessionError::new(Kind::Locked, text).hint("wait until it has ended"));
         }
-        let grace = self.loaded.environment.timings.stop_grace;
-        let mut ran = false;
-        for target in self.loaded.environment.targets.keys() {
-            ran |= process::take_down(&self.launch(target), grace).await.map_err(|error| {
-                SessionError::new(Kind::State, "the supervisor could not be stopped").because(error)
-            })?;
-        }
-        Ok(ran)
+        self.take_down().await
     }
 
     pub(super) fn past(&self) -> Result<History, SessionError> {
@@ -170,20 +164,27 @@ impl Session {
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
         let prober = RealProber::new(clock, self.mask());
         let current = stands.map(|stands| &stands.current);
-        let facts =
-            standing.values().flat_map(|seen| &seen.units).filter(|facts| facts.unit.service == *name);
+        let currents =
+            |seen: &TargetSeen| seen.ledger.services.get(name).map(|stands| stands.current.clone());
+        let of_target = |seen: &TargetSeen| {
+            let current = currents(seen);
+            let facts = seen.units.iter().filter(|facts| facts.unit.service == *name).cloned();
+            facts.map(|facts| (facts, current.clone())).collect::<Vec<_>>()
+        };
+        let several = self.has_several_targets();
         let mut units = Vec::new();
-        for facts in facts {
+        for (facts, current) in standing.values().flat_map(of_target) {
+            let current = current.as_ref();
             let answer = match current {
                 Some(current) if facts.phase == UnitPhase::Running => {
-                    Some(prober.look(facts, &current.check).await.answer)
+                    Some(prober.look(&facts, &current.check).await.answer)
                 }
                 _ => None,
             };
             let is_current = current.is_some_and(|current| current.bundle == facts.unit.bundle);
-            units.push(unit_status(facts, is_current, answer));
+            units.push(unit_status(&facts, is_current, answer, several));
         }
-        let wanted = current.map_or(0, |current| u32::from(current.replicas));
+        let wanted = standing.values().filter_map(currents).map(|current| u32::from(current.replicas)).sum();
         ServiceStatus {
             service: name.clone(),
             health: service_health(current.is_some(), wanted, &units),
@@ -239,9 +240,10 @@ fn summary(services: impl Iterator<Item = Standing>) -> Standing {
     }
 }
 
-fn unit_status(facts: &UnitFacts, current: bool, answer: Option<Answer>) -> UnitStatus {
+fn unit_status(facts: &UnitFacts, current: bool, answer: Option<Answer>, several: bool) -> UnitStatus {
     UnitStatus {
-        unit: facts.unit.label(),
+        unit: facts.unit.label_for(several),
+        target: facts.unit.target.clone(),
         current,
         phase: facts.phase.clone(),
         answer,

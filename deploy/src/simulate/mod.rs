@@ -76,8 +76,13 @@ pub enum Mishap {
     /// A unit exits once: at its first start, or, with a batch (from 1), in it. Of a whole service these are the units
     /// that the batch brings; a unit that was named exits as soon as the batch begins, if it runs by then.
     Exits {
-        /// In which batch.
+        /// In which batch, of every wave.
         batch: Option<usize>,
+    },
+    /// A unit exits at its first start, on each target of a wave.
+    ExitsInWave {
+        /// Which wave, from 1.
+        wave: usize,
     },
 }
 

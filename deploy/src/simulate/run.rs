@@ -34,8 +34,10 @@ pub(super) struct Run<'a> {
     waiting: Vec<&'a Fault>,
     /// Faults that came to pass with their batch.
     begun: Vec<&'a Fault>,
-    /// The batch of each service that has begun, from 1.
+    /// The batch of each service that has begun in the current wave, from 1.
     batches: BTreeMap<Name, usize>,
+    /// The current wave, from 0, and the rules that hold in it alone.
+    wave: (usize, Vec<Rule>),
     /// Units in traffic at the turn before, with their weight.
     in_traffic: BTreeMap<UnitId, u16>,
     services: Vec<Availability>,
@@ -53,11 +55,13 @@ impl<'a> Run<'a> {
         world.requests_per_second = scenario.traffic;
         // Only now: what stands was started before, and under no fault.
         world.rules = rules(plan, scenario);
-        let mut timeline = Timeline::default();
+        let mut timeline = Timeline::new(several_targets(plan));
         timeline.tell(0, "begins", String::new(), Mark::Step);
         let mut commands = scenario.commands.clone();
         commands.sort_by_key(|(at, _)| *at);
-        let waits = |fault: &&Fault| matches!(fault.mishap, Mishap::Exits { batch: Some(_) });
+        let waits = |fault: &&Fault| {
+            matches!(fault.mishap, Mishap::Exits { batch: Some(_) } | Mishap::ExitsInWave { .. })
+        };
         Self {
             plan,
             state: State::new(plan, BEGINNING),
@@ -65,6 +69,7 @@ impl<'a> Run<'a> {
             waiting: scenario.faults.iter().filter(waits).collect(),
             begun: Vec::new(),
             batches: BTreeMap::new(),
+            wave: (0, Vec::new()),
             in_traffic: world.standing(),
             services: plan.services.iter().map(availability).collect(),
             served: BTreeSet::new(),
@@ -134,6 +139,7 @@ impl<'a> Run<'a> {
         self.timeline.add(now, decision);
         for reason in &decision.because {
             match reason {
+                Reason::WaveBegan { wave, .. } => self.wave_began(*wave),
                 Reason::BatchBegan { service, batch, .. } => self.batch_began(service, *batch),
                 Reason::Stepped { unit, to, .. } => self.stepped(unit, *to, &decision.next),
                 Reason::Failed(failure) => self.detect(failure),
@@ -163,6 +169,24 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What was to go wrong in the wave before does so no more.
+    fn wave_began(&mut self, number: usize) {
+        self.batches.clear();
+        let over = std::mem::take(&mut self.wave.1);
+        self.world.rules.retain(|rule| !over.contains(rule));
+        self.wave.0 = number - 1;
+        for fault in self.waiting.clone() {
+            let Some(side) = new_side(self.plan, &fault.service) else { continue };
+            if fault.mishap != (Mishap::ExitsInWave { wave: number }) {
+                continue;
+            }
+            self.begun.push(fault);
+            let slots = fault.slot.map_or(0..side.replicas, |slot| slot..slot + 1);
+            self.wave.1.extend(slots.map(|slot| exits_at_first_start(side.bundle, slot)));
+        }
+        self.world.rules.splice(0..0, self.wave.1.iter().cloned());
+    }
+
     fn batch_began(&mut self, service: &Name, batch: usize) {
         self.batches.insert(service.clone(), batch);
         let now = self.now();
@@ -176,8 +200,12 @@ impl<'a> Run<'a> {
             }
             self.begun.push(fault);
             let standing = self.world.standing();
-            let concerned =
-                |unit: &&UnitId| unit.service == *service && unit.slot == slot && unit.bundle == side.bundle;
+            let concerned = |unit: &&UnitId| {
+                unit.service == *service
+                    && unit.slot == slot
+                    && unit.bundle == side.bundle
+                    && self.plan.wave_of(&unit.target) == self.wave.0
+            };
             let mut running = standing.keys().filter(concerned).peekable();
             if running.peek().is_none() {
                 self.world.rules.insert(0, exits_at_first_start(side.bundle, slot));
@@ -256,7 +284,7 @@ fn rules(plan: &Plan, scenario: &Scenario) -> Vec<Rule> {
         let (starts_below, behaviour) = match fault.mishap {
             Mishap::Behaves(behaviour) => (None, behaviour),
             Mishap::Exits { batch: None } => (Some(first_start(fault.previous)), Behaviour::ExitsAfter(0)),
-            Mishap::Exits { batch: Some(_) } => continue,
+            Mishap::Exits { batch: Some(_) } | Mishap::ExitsInWave { .. } => continue,
         };
         rules.push(Rule { bundle: Some(side.bundle), slot: fault.slot, starts_below, behaviour });
     }
@@ -291,6 +319,12 @@ fn exits_at_first_start(bundle: BundleHash, slot: u16) -> Rule {
         starts_below: Some(first_start(false)),
         behaviour: Behaviour::ExitsAfter(0),
     }
+}
+
+/// Whether units must be told apart by their target, too.
+fn several_targets(plan: &Plan) -> bool {
+    let targets: BTreeSet<&Name> = plan.services.iter().flat_map(|service| &service.targets).collect();
+    targets.len() > 1
 }
 
 fn new_side<'p>(plan: &'p Plan, service: &Name) -> Option<&'p Side> {
@@ -341,9 +375,10 @@ fn finish_of(end: Option<&End>) -> Finish {
 
 fn unmet_words(fault: &Fault) -> String {
     let slot = fault.slot.map(|slot| format!("/{slot}")).unwrap_or_default();
-    let batch = match fault.mishap {
-        Mishap::Exits { batch: Some(batch) } => batch,
-        _ => 1,
+    let when = match fault.mishap {
+        Mishap::Exits { batch: Some(batch) } => format!("batch {batch}"),
+        Mishap::ExitsInWave { wave } => format!("wave {wave}"),
+        _ => "batch 1".to_owned(),
     };
-    format!("{}{slot} was to fail in batch {batch}, which never began", fault.service)
+    format!("{}{slot} was to fail in {when}, which never began", fault.service)
 }

@@ -221,3 +221,67 @@ fn what_is_not_understood_is_answered_with_what_was_meant() {
     }
     insta::assert_snapshot!("words_that_are_not_understood", text);
 }
+
+/// Two targets, reached one after the other.
+fn in_waves(failure_limit: u32) -> Plan {
+    let shape = Shape { targets: vec!["east", "west"], replicas: 2, failure_limit, ..Shape::default() };
+    let mut plan = plan_of(&shape);
+    let wave = |name: &str, target: &str| crate::plan::Wave {
+        name: name.parse().expect("a name"),
+        targets: vec![target.parse().expect("a name")],
+        soak: 5_000,
+        failure_limit: None,
+        pause: false,
+    };
+    plan.waves = vec![wave("first", "west"), wave("rest", "east")];
+    plan
+}
+
+#[test]
+fn waves_are_told_one_after_the_other() {
+    let plan = in_waves(0);
+    insta::assert_snapshot!("waves_one_after_the_other", told(&report(&plan, &[], &[])));
+    insta::assert_snapshot!("a_failure_in_the_second_wave", told(&report(&plan, &["api/1@wave:rest"], &[])));
+}
+
+#[test]
+fn a_failure_in_a_wave_concerns_the_targets_of_that_wave_alone() {
+    let plan = in_waves(4);
+    for (wave, target) in [("1", "west"), ("first", "west"), ("2", "east"), ("rest", "east")] {
+        let report = report(&plan, &[&format!("api@wave:{wave}")], &[]);
+        let failed = report.timeline.iter().filter(|entry| entry.mark == Mark::Bad);
+        let failed: Vec<_> = failed.flat_map(|entry| &entry.units).map(|unit| unit.target.as_str()).collect();
+        assert_eq!(failed, [target; 2], "{wave}: {}", told(&report));
+        assert_eq!(report.outcome.word, "succeeded", "{wave}");
+    }
+}
+
+#[test]
+fn words_about_waves_that_there_are_not_are_refused() {
+    let refused = |plan: &Plan, text: &str| parse_fail(text, plan).expect_err(text);
+    let unknown = refused(&in_waves(0), "api/1@wave:frist");
+    assert_eq!(unknown.to_string(), "the plan has no wave `frist`");
+    assert_eq!(unknown.hints[0], "did you mean `first`?");
+    assert!(parse_fail("api/1@wave:3", &in_waves(0)).is_err());
+    assert!(refused(&plan_of(&Shape::default()), "api@wave:1").to_string().contains("no waves"));
+    assert!(refused(&in_waves(0), "previous:api@wave:1").to_string().contains("the way back"));
+}
+
+/// A target that has nothing of a service yet goes back to nothing.
+#[test]
+fn a_target_that_joined_is_empty_again_after_a_rollback() {
+    let mut plan = plan_of(&Shape { targets: vec!["east", "west"], replicas: 2, ..Shape::default() });
+    plan.services[0].from.as_mut().expect("it stands").absent.insert("west".parse().expect("a name"));
+    let good = report(&plan, &[], &[]);
+    assert_eq!(
+        (good.outcome.word.as_str(), good.services[0].before, good.services[0].wanted),
+        ("succeeded", 3, 4)
+    );
+    let failed = report(&plan, &[], &["api/1=never-ready"]);
+    assert_eq!(failed.outcome.word, "rolled back");
+    let old = plan.services[0].from.as_ref().expect("it stands").bundle;
+    let units = failed.timeline.iter().flat_map(|entry| &entry.units);
+    assert!(units.clone().any(|unit| unit.target.as_str() == "west"), "it was never tried");
+    let wrong = units.into_iter().find(|unit| unit.target.as_str() == "west" && unit.bundle == old);
+    assert_eq!(wrong, None, "what never stood there was brought there");
+}

@@ -14,8 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 const NAMED_MAX: usize = 3;
 
 /// The story of a rollout in the making.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Timeline {
+    /// Whether units are called by their target, too.
+    several_targets: bool,
     entries: Vec<Entry>,
     /// What was found out about units that have not moved since.
     found: BTreeMap<UnitId, String>,
@@ -24,6 +26,11 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
+    /// A story that has not begun.
+    pub(super) fn new(several_targets: bool) -> Self {
+        Self { several_targets, entries: Vec::new(), found: BTreeMap::new(), stopped: BTreeSet::new() }
+    }
+
     /// Takes over what was decided at a moment.
     pub(super) fn add(&mut self, at: Millis, decision: &Decision) {
         for reason in &decision.because {
@@ -43,7 +50,7 @@ impl Timeline {
         let name = |mut entry: Entry| {
             if !entry.units.is_empty() {
                 entry.units.sort();
-                entry.subject = names(&entry.units);
+                entry.subject = names(&entry.units, self.several_targets);
             }
             entry
         };
@@ -54,7 +61,7 @@ impl Timeline {
         let subject = match reason.subject() {
             Subject::Rollout => "rollout".to_owned(),
             Subject::Service(service) => service.to_string(),
-            Subject::Unit(unit) => unit.label(),
+            Subject::Unit(unit) => unit.label_for(self.several_targets),
         };
         let about = |what: &str, why: String, mark| Some(line(at, subject.clone(), what, why, mark));
         match reason {
@@ -81,6 +88,13 @@ impl Timeline {
                 about(word, why, if cause(phase).is_some() { Mark::Warn } else { Mark::Step })
             }
             Reason::Retried { message, .. } => about("tried again", message.clone(), Mark::Warn),
+            Reason::WaveBegan { .. } => about(&reason.text(), String::new(), Mark::Good),
+            Reason::SoakBegan { .. } => {
+                about(&reason.text(), "every unit of the wave serves".to_owned(), Mark::Step)
+            }
+            Reason::WavePaused { .. } | Reason::Paused { .. } => {
+                about(&reason.text(), "it waits to be promoted".to_owned(), Mark::Warn)
+            }
             Reason::BakeBegan { .. } => {
                 about(&reason.text(), "every unit of the batch serves".to_owned(), Mark::Step)
             }
@@ -147,10 +161,14 @@ fn taken_away(back: bool) -> &'static str {
     if back { "what stood before comes back" } else { "it is replaced" }
 }
 
-/// Units of one bundle by their names: `api/0, api/1 (3f9a1c2b4d5e)`.
-fn names(units: &[UnitId]) -> String {
+/// Units of one bundle by their names: `api/0, api/1 (3f9a1c2b4d5e)`, or `api/0@east, …` where there are several targets.
+fn names(units: &[UnitId], several_targets: bool) -> String {
     let Some(first) = units.first() else { return String::new() };
-    let named = units.iter().take(NAMED_MAX).map(|unit| format!("{}/{}", unit.service, unit.slot));
+    let name = |unit: &UnitId| match several_targets {
+        true => format!("{}/{}@{}", unit.service, unit.slot, unit.target),
+        false => format!("{}/{}", unit.service, unit.slot),
+    };
+    let named = units.iter().take(NAMED_MAX).map(name);
     let named = named.collect::<Vec<_>>().join(", ");
     let more = match units.len().saturating_sub(NAMED_MAX) {
         0 => String::new(),

@@ -30,18 +30,25 @@ impl WordError {
 /// What stands before a unit of the bundle that stood before.
 const PREVIOUS: &str = "previous:";
 
-/// Reads `UNIT[@BATCH]`: a unit that exits once. `UNIT` is `api/1`, or `api` for all of its units; `previous:` before
-/// it means the bundle that stood before.
+/// What stands before the number or the name of a wave.
+const WAVE: &str = "wave:";
+
+/// Reads `UNIT[@BATCH]` or `UNIT@wave:WAVE`: a unit that exits once. `UNIT` is `api/1`, or `api` for all of its units;
+/// `previous:` before it means the bundle that stood before. `WAVE` is a wave's number, from 1, or its name.
 ///
 /// # Errors
-/// When the plan has no such unit or batch.
+/// When the plan has no such unit, batch or wave.
 pub fn parse_fail(text: &str, plan: &Plan) -> Result<Fault, WordError> {
-    let (unit, batch) = match text.split_once('@') {
-        Some((unit, batch)) => (unit, Some(batch)),
+    let (unit, when) = match text.split_once('@') {
+        Some((unit, when)) => (unit, Some(when)),
         None => (text, None),
     };
     let fault = parse_unit(unit, plan)?;
-    let batch = batch.map(|batch| parse_batch(batch, &fault, plan)).transpose()?;
+    if let Some(wave) = when.and_then(|when| when.strip_prefix(WAVE)) {
+        let mishap = Mishap::ExitsInWave { wave: parse_wave(wave, &fault, plan)? };
+        return Ok(Fault { mishap, ..fault });
+    }
+    let batch = when.map(|batch| parse_batch(batch, &fault, plan)).transpose()?;
     Ok(Fault { mishap: Mishap::Exits { batch }, ..fault })
 }
 
@@ -190,6 +197,23 @@ fn parse_batch(text: &str, fault: &Fault, plan: &Plan) -> Result<usize, WordErro
     batch.ok_or_else(|| {
         let message = format!("`{}` has no batch `{}`", fault.service, shorten(text));
         WordError::new(message, [format!("its batches are numbered from 1 to {batches}")])
+    })
+}
+
+fn parse_wave(text: &str, fault: &Fault, plan: &Plan) -> Result<usize, WordError> {
+    if fault.previous {
+        let hint = format!("leave `@{WAVE}` and what follows out");
+        return Err(WordError::new("the way back to the previous bundle has no waves", [hint]));
+    }
+    if plan.waves.is_empty() {
+        let hint = "waves are described by `[[waves]]` in the environment's file".to_owned();
+        return Err(WordError::new("this plan has no waves: it reaches all targets together", [hint]));
+    }
+    let named = plan.waves.iter().position(|wave| wave.name.as_str() == text).map(|index| index + 1);
+    let number = text.parse().ok().filter(|number| (1..=plan.waves.len()).contains(number));
+    named.or(number).ok_or_else(|| {
+        let names: Vec<&str> = plan.waves.iter().map(|wave| wave.name.as_str()).collect();
+        WordError::new(format!("the plan has no wave `{}`", shorten(text)), hints(text, names))
     })
 }
 

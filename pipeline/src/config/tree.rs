@@ -96,20 +96,22 @@ impl Node {
         self.get(parents)?.as_table()?.get(*last)
     }
 
-    /// The value at a path of keys; see [`Node::entry`].
+    /// The value at a path of keys; within a list a key is the item's place in it, from 0.
     pub fn get(&self, path: &[&str]) -> Option<&Self> {
         path.iter().try_fold(self, |node, key| match &node.value {
-            Value::Table(table) => Some(&table.get(*key)?.node),
-            Value::Array(nodes) => nodes.get(key.parse::<usize>().ok()?),
-            _ => None,
+            Value::Array(items) => items.get(key.parse::<usize>().ok()?),
+            _ => Some(&node.as_table()?.get(*key)?.node),
         })
     }
 
-    /// Where what is at a path of keys is told: the value, or the key if the value is a table that has one.
+    /// Where what is at a path of keys, as in [`Node::get`], is told: the value, or the key if the value is a table.
     pub fn place_of(&self, path: &[&str]) -> Option<Place> {
-        match self.entry(path) {
-            Some(entry) if entry.node.as_table().is_some() => Some(entry.key.clone()),
-            _ => Some(self.get(path)?.place.clone()),
+        let (last, parents) = path.split_last()?;
+        let (parent, node) = (self.get(parents)?, self.get(path)?);
+        let key = parent.as_table().and_then(|table| table.get(*last)).map(|entry| &entry.key);
+        match key {
+            Some(key) if node.as_table().is_some() => Some(key.clone()),
+            _ => Some(node.place.clone()),
         }
     }
 
@@ -279,6 +281,10 @@ mod tests {
         assert_eq!(tree.place_of(&["services", "api", "port"]).unwrap().text(), "8000");
         assert_eq!(tree.place_of(&["services", "api"]).unwrap().describe(), "f.toml:1:11");
         assert_eq!(tree.place_of(&["services", "mcp"]), None);
+        let (tree, _) = parse("[[waves]]\nname = \"a\"\n[[waves]]\nname = \"b\"\n");
+        assert_eq!(tree.place_of(&["waves", "1", "name"]).unwrap().describe(), "f.toml:4:8");
+        assert_eq!(tree.place_of(&["waves", "1"]).unwrap().describe(), "f.toml:3:1");
+        assert_eq!(tree.place_of(&["waves", "2"]), None);
     }
 
     #[test]

@@ -198,8 +198,8 @@ pub(crate) struct Simulate {
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) source: Source,
-    /// Let a unit exit once, at its start or in a batch: api/1, api@2, api/1@2 (repeatable)
-    #[arg(long, value_name = "UNIT[@BATCH]", action = ArgAction::Append)]
+    /// Let a unit exit once, at its start, in a batch or in a wave: api/1, api@2, api/1@wave:2 (repeatable)
+    #[arg(long, value_name = "UNIT[@BATCH|@wave:WAVE]", action = ArgAction::Append)]
     pub(crate) fail: Vec<String>,
     /// Let a unit misbehave whenever it is started: api/1=never-ready (repeatable)
     #[arg(long, value_name = "UNIT=BEHAVIOUR", action = ArgAction::Append)]

@@ -11,10 +11,10 @@ use crate::{
 };
 use deploy::{
     adapter::process::{Client, protocol::Hello},
-    session::SessionError,
+    session::{Place, SessionError},
 };
 use serde::Serialize;
-use std::path::Path;
+use std::{net::IpAddr, path::Path};
 
 /// Less free space than this is worth a warning: a few releases of a few services.
 const SPACE_WARN: u64 = 1024 * 1024 * 1024;
@@ -88,16 +88,30 @@ fn configuration(failure: &Failure) -> Finding {
 
 async fn of_environment(context: &Context, opened: &Opened) -> Vec<Finding> {
     let state = opened.session.state_folder();
-    let supervisor = hello(state).await;
     let mut findings = vec![writable(state), space(state)];
-    let router = supervisor.as_ref().ok().and_then(Option::as_ref).and_then(|hello| hello.router_pid);
-    let services = &opened.loaded.environment.services;
-    findings.extend(
-        services.iter().map(|(name, service)| ports::finding(name, service.host, service.port, router)),
-    );
-    findings.push(supervised(context, opened, &supervisor));
+    for place in opened.session.places() {
+        findings.extend(of_target(context, opened, &place).await);
+    }
     findings.push(stands(context, opened).await);
     findings.push(lease(context, opened).await);
+    findings
+}
+
+/// A target's ports and its supervisor.
+async fn of_target(context: &Context, opened: &Opened, place: &Place) -> Vec<Finding> {
+    let environment = &opened.loaded.environment;
+    let supervisor = hello(&place.folder).await;
+    let router = supervisor.as_ref().ok().and_then(Option::as_ref).and_then(|hello| hello.router_pid);
+    let services = environment.services.iter();
+    let port = |name, host: IpAddr, port| ports::finding(name, place.host.unwrap_or(host), port, router);
+    let mut findings: Vec<Finding> =
+        services.map(|(name, service)| port(name, service.host, service.port)).collect();
+    findings.push(supervised(context, opened, &supervisor));
+    if environment.targets.len() > 1 {
+        for finding in &mut findings {
+            finding.check = format!("{} on {}", finding.check, place.target);
+        }
+    }
     findings
 }
 

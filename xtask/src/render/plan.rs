@@ -23,6 +23,10 @@ pub(crate) fn plan(plan: &Plan, paint: Paint) -> String {
         text.push('\n');
         text.push_str(&services(plan).render(paint));
     }
+    if !plan.waves.is_empty() && !plan.is_empty() {
+        text.push('\n');
+        text.push_str(&waves(plan).render(paint));
+    }
     for service in &plan.services {
         text.push('\n');
         details(&mut text, service, paint);
@@ -46,6 +50,32 @@ fn services(plan: &Plan) -> Table {
             side(service.to.as_ref()).into(),
             units(service).into(),
             strategy(service).into(),
+        ]);
+    }
+    table
+}
+
+/// The waves in their order: where each goes, and what must hold before the next.
+fn waves(plan: &Plan) -> Table {
+    let mut table = Table::new(&["WAVE", "TARGETS", "SOAK", "TOLERATED FAILURES", "THEN"]);
+    let count = plan.waves.len();
+    for (index, wave) in plan.waves.iter().enumerate() {
+        let targets: Vec<&str> = wave.targets.iter().map(pipeline::name::Name::as_str).collect();
+        let budget = match wave.failure_limit {
+            Some(limit) => limit.min(plan.policy.failure_limit),
+            None => plan.policy.failure_limit,
+        };
+        let then = match wave.pause {
+            _ if index + 1 == count => "done",
+            true => "paused until promoted",
+            false => "the next wave",
+        };
+        table.row([
+            Cell::toned(format!("{} of {count}: {}", index + 1, wave.name), Tone::Title),
+            targets.join(", ").into(),
+            seconds(wave.soak).into(),
+            budget.to_string().into(),
+            then.into(),
         ]);
     }
     table

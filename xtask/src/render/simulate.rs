@@ -6,11 +6,12 @@ use crate::{
     paint::{Paint, Tone},
 };
 use deploy::{
-    model::Millis,
+    model::{Millis, UnitId},
     simulate::{Availability, Blast, Mark, Report},
     verdict::seconds,
 };
-use std::fmt::Write as _;
+use pipeline::name::Name;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 /// The simulation as text.
 pub(crate) fn simulation(simulation: &Simulation, paint: Paint) -> String {
@@ -91,8 +92,11 @@ fn measures(runs: &[Run]) -> Table {
         run.report.detection.as_ref().map_or_else(|| "-".to_owned(), text).into()
     };
     row("first failure", &|run| {
+        let units = run.report.timeline.iter().flat_map(|entry| &entry.units);
+        let targets: BTreeSet<&Name> = units.map(|unit| &unit.target).collect();
         detection(run, &|seen| {
-            let unit = seen.unit.as_ref().map(|unit| format!(" of {}", unit.label())).unwrap_or_default();
+            let label = |unit: &UnitId| format!(" of {}", unit.label_for(targets.len() > 1));
+            let unit = seen.unit.as_ref().map(label).unwrap_or_default();
             format!("{}{unit} at {}", seen.reason, clock(seen.at))
         })
     });

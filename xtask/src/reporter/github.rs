@@ -6,7 +6,7 @@
 use super::{
     Ending, Reporter, Story, Verbosity,
     plain::{Plain, without_escapes},
-    words::{Weight, stage_word, subject},
+    words::{Weight, stage_word},
 };
 use crate::{exit::Exit, failure::Failure, paint::Paint};
 use deploy::{
@@ -115,7 +115,7 @@ impl Github {
     fn after_deploy(&mut self, event: &Event) {
         match event {
             Event::Decided { reason: reason @ Reason::Failed(failure) } => {
-                let title = format!("{} {}", subject(&reason.subject()), failure.reason);
+                let title = format!("{} {}", self.plain.names().subject(&reason.subject()), failure.reason);
                 self.annotate("error", &title, &failure.message);
             }
             Event::LeaseAcquired { took_over: Some(whose), .. } => {

@@ -1,6 +1,6 @@
 //! Patience: when a reporter without live lines says again what is waited for. Pure.
 
-use super::words;
+use super::words::Names;
 use deploy::{decide::Waiting, verdict::seconds};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -26,10 +26,10 @@ struct Wait {
 
 impl Patience {
     /// What is waited for has changed.
-    pub(super) fn set(&mut self, waiting: &[Waiting], at: Timestamp) {
+    pub(super) fn set(&mut self, waiting: &[Waiting], names: Names, at: Timestamp) {
         let mut old = std::mem::take(&mut self.waits);
         self.waits.extend(waiting.iter().map(|waiting| {
-            let subject = words::subject(&waiting.subject);
+            let subject = names.subject(&waiting.subject);
             let said_at = old.remove(&subject).map_or(at, |wait| wait.said_at);
             let until =
                 waiting.until.and_then(|until| Timestamp::from_millisecond(i64::try_from(until).ok()?).ok());

@@ -3,7 +3,7 @@
 use super::{
     Ending, Reporter, Story, Verbosity,
     patience::Patience,
-    words::{self, Line, Weight},
+    words::{self, Line, Names, Weight},
 };
 use crate::{
     failure::Failure,
@@ -23,6 +23,7 @@ pub(super) struct Plain {
     sink: Box<dyn Write + Send>,
     verbosity: Verbosity,
     patience: Patience,
+    names: Names,
     zone: TimeZone,
 }
 
@@ -34,7 +35,12 @@ impl Plain {
 
     /// One with times of this zone.
     pub(super) fn in_zone(sink: Box<dyn Write + Send>, verbosity: Verbosity, zone: TimeZone) -> Self {
-        Self { sink, verbosity, patience: Patience::default(), zone }
+        Self { sink, verbosity, patience: Patience::default(), names: Names::default(), zone }
+    }
+
+    /// What units are called.
+    pub(super) fn names(&self) -> Names {
+        self.names
     }
 
     /// Writes a line with its block. A log that cannot be written must not end a rollout.
@@ -73,10 +79,13 @@ impl Plain {
 
     /// Takes note of what begins and ends to be waited for.
     fn follow(&mut self, story: &Story<'_>, at: Timestamp) {
+        if let Story::Deploy(event) = story {
+            self.names.follow(event);
+        }
         match story {
-            Story::Deploy(Event::Waited { waiting }) => self.patience.set(waiting, at),
+            Story::Deploy(Event::Waited { waiting }) => self.patience.set(waiting, self.names, at),
             Story::Deploy(Event::RolloutFinished { .. } | Event::RolloutLeft { .. }) => {
-                self.patience.set(&[], at)
+                self.patience.set(&[], self.names, at)
             }
             Story::Pipeline(PipelineEvent::StageStarted { stage, .. }) => {
                 self.patience.stage_began(words::stage_word(*stage), at);
@@ -97,7 +106,7 @@ impl Reporter for Plain {
         match story {
             Story::Pipeline(event) => self.story_line(&words::pipeline(event), at),
             Story::Deploy(event) => {
-                if let Some(line) = words::deploy(event) {
+                if let Some(line) = words::deploy(event, self.names) {
                     self.story_line(&line, at);
                 }
             }

@@ -3,7 +3,7 @@
 use super::{
     Ending, Reporter, Story, Verbosity,
     plain::{SUBJECT_WIDTH, ending_tone, without_escapes},
-    words::{self, Line, Weight},
+    words::{self, Line, Names, Weight},
 };
 use crate::{
     failure::Failure,
@@ -34,6 +34,7 @@ const REDRAW: Duration = Duration::from_millis(120);
 pub(super) struct Tty {
     multi: MultiProgress,
     live: BTreeMap<Key, Live>,
+    names: Names,
     paint: Paint,
     verbosity: Verbosity,
     animated: bool,
@@ -66,7 +67,7 @@ impl Tty {
     /// One that draws there; `animated` says whether lines redraw by themselves.
     pub(super) fn on(target: ProgressDrawTarget, paint: Paint, verbosity: Verbosity, animated: bool) -> Self {
         let multi = MultiProgress::with_draw_target(target);
-        Self { multi, live: BTreeMap::new(), paint, verbosity, animated }
+        Self { multi, live: BTreeMap::new(), names: Names::default(), paint, verbosity, animated }
     }
 
     /// Prints above the live lines. A terminal that is gone must not end a rollout.
@@ -125,7 +126,7 @@ impl Tty {
     }
 
     fn step(&mut self, subject: &Subject, step: &str) {
-        let live = self.live(Key::Subject(subject.clone()), &words::subject(subject));
+        let live = self.live(Key::Subject(subject.clone()), &self.names.subject(subject));
         step.clone_into(&mut live.step);
         // What the step before waited for is over.
         live.waits_for.clear();
@@ -154,6 +155,7 @@ impl Tty {
     }
 
     fn follow_deploy(&mut self, event: &Event) {
+        self.names.follow(event);
         match event {
             Event::Decided { reason } => self.follow_reason(reason),
             Event::Waited { waiting } => self.follow_waiting(waiting),
@@ -202,7 +204,8 @@ impl Tty {
             live.until.store(0, Ordering::Relaxed);
         }
         for waiting in waiting {
-            let live = self.live(Key::Subject(waiting.subject.clone()), &words::subject(&waiting.subject));
+            let live =
+                self.live(Key::Subject(waiting.subject.clone()), &self.names.subject(&waiting.subject));
             live.waits_for.clone_from(&waiting.for_what);
             live.until.store(waiting.until.unwrap_or(0), Ordering::Relaxed);
         }
@@ -246,7 +249,7 @@ impl Reporter for Tty {
             }
             Story::Deploy(event) => {
                 self.follow_deploy(event);
-                if let Some(line) = words::deploy(event) {
+                if let Some(line) = words::deploy(event, self.names) {
                     self.line(&line);
                 }
             }

@@ -4,7 +4,7 @@ use crate::paint::Tone;
 use deploy::{
     decide::{Reason, Subject},
     event::{ActionResult, Event},
-    model::{Action, Intent},
+    model::{Action, Intent, UnitId},
     plan::PlanKind,
     state::{Outcome, Phase, Step},
     verdict::{describe, seconds},
@@ -54,12 +54,31 @@ impl Line {
     }
 }
 
-/// What a subject is called.
-pub(super) fn subject(subject: &Subject) -> String {
-    match subject {
-        Subject::Rollout => "rollout".to_owned(),
-        Subject::Service(name) => name.to_string(),
-        Subject::Unit(unit) => unit.label(),
+/// What units are called: by their target, too, once a rollout has begun that reaches several.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Names {
+    several_targets: bool,
+}
+
+impl Names {
+    /// Takes note of what there is to be told apart.
+    pub(super) fn follow(&mut self, event: &Event) {
+        if let Event::RolloutBegan { targets, .. } = event {
+            self.several_targets = targets.len() > 1;
+        }
+    }
+
+    /// What a subject is called.
+    pub(super) fn subject(self, subject: &Subject) -> String {
+        match subject {
+            Subject::Rollout => "rollout".to_owned(),
+            Subject::Service(name) => name.to_string(),
+            Subject::Unit(unit) => self.unit(unit),
+        }
+    }
+
+    fn unit(self, unit: &UnitId) -> String {
+        unit.label_for(self.several_targets)
     }
 }
 
@@ -112,7 +131,7 @@ fn command_word(command: deploy::state::Command) -> &'static str {
 }
 
 /// What happened to an environment; none if there is nothing to say.
-pub(super) fn deploy(event: &Event) -> Option<Line> {
+pub(super) fn deploy(event: &Event, names: Names) -> Option<Line> {
     let line = match event {
         Event::LeaseAcquired { generation, took_over: None } => {
             Line::new("rollout", format!("has the lease, generation {generation}"), Weight::Detail)
@@ -130,14 +149,16 @@ pub(super) fn deploy(event: &Event) -> Option<Line> {
             let text = format!("{by} asks it to {}", command_word(*command));
             Line::new("rollout", text, Weight::Landmark).tone(Tone::Warn)
         }
-        Event::Decided { reason } => decided(reason),
+        Event::Decided { reason } => decided(reason, names),
         Event::ActionBegan { intent } => {
-            Line::new(object(intent), format!("{} …", intent.action.verb()), Weight::Detail)
+            Line::new(object(intent, names), format!("{} …", intent.action.verb()), Weight::Detail)
         }
-        Event::ActionEnded { intent, took, result } => ended(intent, &seconds(*took), result),
+        Event::ActionEnded { intent, took, result } => {
+            ended(object(intent, names), intent.action.verb(), &seconds(*took), result)
+        }
         Event::Looked { unit, look } => {
             let text = format!("probe: {} after {}", describe(&look.answer), seconds(look.took));
-            Line::new(unit.label(), text, Weight::Detail)
+            Line::new(names.unit(unit), text, Weight::Detail)
         }
         Event::EvidenceCollected { dossier, path } => {
             let kept = path.as_ref().map(|path| format!(", kept as {}", path.display()));
@@ -172,7 +193,7 @@ fn beginning(
     format!("{again}{what}{colon}{}", changes.join(", "))
 }
 
-fn decided(reason: &Reason) -> Line {
+fn decided(reason: &Reason, names: Names) -> Line {
     let (weight, tone) = match reason {
         Reason::Stepped { to, .. } => step(*to),
         // What comes last is said by the final line.
@@ -198,7 +219,7 @@ fn decided(reason: &Reason) -> Line {
         _ => reason.text(),
     };
     let (sentence, output) = with_output(&text);
-    Line::new(subject(&reason.subject()), sentence, weight).tone(tone).block(output)
+    Line::new(names.subject(&reason.subject()), sentence, weight).tone(tone).block(output)
 }
 
 /// A message that ends with what a program wrote: the sentence, and those lines.
@@ -227,31 +248,30 @@ fn step(to: Step) -> (Weight, Tone) {
     }
 }
 
-fn ended(intent: &Intent, took: &str, result: &ActionResult) -> Line {
-    let verb = intent.action.verb();
+fn ended(object: String, verb: &str, took: &str, result: &ActionResult) -> Line {
     match result {
         ActionResult::Done { note } if note.is_empty() => {
-            Line::new(object(intent), format!("{verb} took {took}"), Weight::Detail)
+            Line::new(object, format!("{verb} took {took}"), Weight::Detail)
         }
-        ActionResult::Done { note } => Line::new(object(intent), format!("{verb}: {note}"), Weight::Step),
+        ActionResult::Done { note } => Line::new(object, format!("{verb}: {note}"), Weight::Step),
         ActionResult::Gate(gate) => {
             let text =
                 format!("{verb}: {} made, {} failed, {} slow ({took})", gate.samples, gate.errors, gate.slow);
             let block = if gate.errors > 0 { gate.excerpt.clone() } else { Vec::new() };
             let tone = if gate.errors > 0 { Tone::Warn } else { Tone::Good };
-            Line::new(object(intent), text, Weight::Step).tone(tone).block(block)
+            Line::new(object, text, Weight::Step).tone(tone).block(block)
         }
         // Whether it is tried again or ends the rollout is told as a decision.
         ActionResult::Failed { message, .. } => {
             let (message, _) = with_output(message);
-            Line::new(object(intent), format!("{verb} failed after {took}: {message}"), Weight::Detail)
+            Line::new(object, format!("{verb} failed after {took}: {message}"), Weight::Detail)
                 .tone(Tone::Warn)
         }
     }
 }
 
 /// What an action acts on.
-fn object(intent: &Intent) -> String {
+fn object(intent: &Intent, names: Names) -> String {
     match &intent.action {
         Action::Prepare { service, .. } | Action::Migrate { service, .. } | Action::Verify { service } => {
             service.to_string()
@@ -259,6 +279,6 @@ fn object(intent: &Intent) -> String {
         Action::Hook { moment, .. } => moment.word().to_owned(),
         Action::Commit { target, .. } => target.to_string(),
         Action::Collect => "dossier".to_owned(),
-        action => action.unit().map_or_else(|| "rollout".to_owned(), |unit| unit.label()),
+        action => action.unit().map_or_else(|| "rollout".to_owned(), |unit| names.unit(unit)),
     }
 }

@@ -6,7 +6,7 @@ use pipeline::secret::Secret;
 use std::{fs, path::Path, time::Instant};
 
 fn hooks(folder: &Path, redactor: Redactor) -> CommandHooks {
-    CommandHooks::new(folder.to_owned(), redactor, &plan_of(&Shape::default()))
+    CommandHooks::new(folder.to_owned(), redactor, &plan_of(&Shape::default()), BTreeMap::new())
 }
 
 fn shell(script: &str, timeout: u64) -> Hook {

@@ -37,6 +37,11 @@ pub(crate) enum LedgerError {
     OtherOwner { path: PathBuf, found: Name, found_target: Name, environment: Name, target: Name },
 }
 
+/// Whose ledger it is, if there is one that can be read.
+pub(crate) fn owner(folders: &Folders) -> Option<Name> {
+    store::read_json_if_exists::<Ledger>(&folders.ledger(), FORMAT).ok().flatten().map(|ledger| ledger.target)
+}
+
 /// Reads the ledger; one that was never written is empty.
 pub(crate) fn read(folders: &Folders, environment: &Name, target: &Name) -> Result<Ledger, LedgerError> {
     let path = folders.ledger();

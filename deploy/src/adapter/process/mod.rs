@@ -37,6 +37,11 @@ pub fn migration_log(
     logs.max_by_key(|file| file.metadata().and_then(|of| of.modified()).ok()).map(|file| file.path())
 }
 
+/// The target whose ledger is in a folder of state, if there is one that can be read.
+pub fn owner(state_dir: &std::path::Path) -> Option<pipeline::name::Name> {
+    ledger_file::owner(&folders::Folders::new(state_dir).ok()?)
+}
+
 use std::{error::Error, fmt::Write};
 
 /// An error with its causes, in one line: it goes over a socket, where causes cannot follow.

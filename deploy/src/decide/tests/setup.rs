@@ -123,6 +123,7 @@ pub(crate) fn plan_of(shape: &Shape) -> Plan {
         check: check(),
         host: IpAddr::from([127, 0, 0, 1]),
         port: 8000,
+        absent: std::collections::BTreeSet::new(),
     };
     let service = |name: &&str| ServicePlan {
         service: name.parse().expect("a name"),

@@ -128,6 +128,25 @@ fn request(wanted: Vec<Wanted>, stands: &[Bundle]) -> Request {
     }
 }
 
+/// What stands, seen on another target.
+fn on(target: &str, stands: &[Bundle]) -> (Name, TargetSeen) {
+    let mut seen = standing(stands).remove(&name("here")).expect("it was just made");
+    seen.ledger.target = name(target);
+    for facts in &mut seen.units {
+        facts.unit.target = name(target);
+    }
+    (name(target), seen)
+}
+
+fn wave(text: &str, targets: &[&str], soak: Millis) -> Wave {
+    let targets = targets.iter().map(|target| name(target)).collect();
+    Wave { name: name(text), targets, soak, failure_limit: None, pause: false }
+}
+
+fn targets_of(plan: &Plan) -> Vec<&str> {
+    plan.services[0].targets.iter().map(Name::as_str).collect()
+}
+
 fn fields(plan: &Plan) -> Vec<String> {
     plan.services.iter().flat_map(|service| &service.changes).map(|change| change.field.clone()).collect()
 }
@@ -246,4 +265,51 @@ fn what_brings_no_new_bundle_or_goes_back_migrates_nothing() {
     let back = Request { kind: PlanKind::Rollback, ..request(vec![migrating(false)], &[bundle("api")]) };
     let plan = build(back);
     assert_eq!((plan.services[0].migration.as_ref(), plan.irreversible), (None, false));
+}
+
+#[test]
+fn targets_are_reached_wave_by_wave() {
+    let old = bundle("api");
+    let new = Bundle { args: vec!["--new".to_owned()], ..old.clone() };
+    let mut request = request(vec![wanted(new)], std::slice::from_ref(&old));
+    request.standing = ["east", "north", "west"].map(|target| on(target, std::slice::from_ref(&old))).into();
+    assert_eq!(targets_of(&build(request.clone())), ["east", "north", "west"]);
+    request.waves = vec![wave("first", &["west"], 0), wave("rest", &["north", "east"], 1_000)];
+    let plan = build(request.clone());
+    assert_eq!(targets_of(&plan), ["west", "north", "east"]);
+    assert_eq!(plan.services[0].count_of(plan.services[0].from.as_ref()), 6);
+    let risks: Vec<&str> = plan.risks.iter().map(|risk| risk.message.as_str()).collect();
+    assert!(risks.iter().any(|risk| risk.contains("wave first is not watched")), "{risks:?}");
+    request.waves = vec![wave("most", &["west", "east"], 1_000), wave("rest", &["north"], 1_000)];
+    let risks = build(request).risks;
+    assert!(risks.iter().any(|risk| risk.message.contains("reaches 2 of 3 targets")), "{risks:?}");
+}
+
+#[test]
+fn a_target_that_joins_has_nothing_to_return_to() {
+    let old = bundle("api");
+    for new in [Bundle { args: vec!["--new".to_owned()], ..old.clone() }, old.clone()] {
+        let mut request = request(vec![wanted(new)], std::slice::from_ref(&old));
+        request.standing = BTreeMap::from([on("east", std::slice::from_ref(&old)), on("west", &[])]);
+        let plan = build(request.clone());
+        let service = &plan.services[0];
+        assert_eq!((service.count_of(service.from.as_ref()), service.count_of(service.to.as_ref())), (2, 4));
+        let stood = service.units_of(service.from.as_ref());
+        assert!(stood.iter().all(|unit| unit.target == name("east")), "{stood:?}");
+        assert!(fields(&plan).contains(&"target west".to_owned()), "{:?}", fields(&plan));
+        // What is returned to is returned to where it stands.
+        request.kind = PlanKind::Rollback;
+        let back = build(request);
+        assert!(back.is_empty() || targets_of(&back) == ["east"], "{:?}", back.services);
+    }
+}
+
+#[test]
+fn targets_that_stand_differently_are_told() {
+    let (old, new) = (bundle("api"), Bundle { args: vec!["--new".to_owned()], ..bundle("api") });
+    let joined = BTreeMap::from([on("east", std::slice::from_ref(&old)), on("west", &[])]);
+    assert_eq!(crate::plan::disagreement(&joined), None);
+    let apart = BTreeMap::from([on("east", std::slice::from_ref(&old)), on("west", &[new])]);
+    let told = crate::plan::disagreement(&apart).expect("they differ").to_string();
+    assert!(told.contains("on target east") && told.contains("on target west"), "{told}");
 }

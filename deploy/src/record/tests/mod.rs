@@ -112,6 +112,7 @@ fn finished(run: &str, finished_at: Millis) -> Finished {
         command: "deploy local".to_owned(),
         kind: crate::plan::PlanKind::Deploy,
         services: Vec::new(),
+        targets: BTreeSet::new(),
         message: None,
         release: "abc".to_owned(),
         previous: BTreeSet::new(),

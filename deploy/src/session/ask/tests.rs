@@ -27,6 +27,7 @@ fn open(run: &str) -> Open<Plan, State> {
 
 fn ended(run: &str, generation: u64) -> Finished {
     Finished {
+        targets: Default::default(),
         version: Finished::FORMAT,
         run: run.to_owned(),
         generation,

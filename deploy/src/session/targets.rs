@@ -1,0 +1,293 @@
+//! The targets of an environment: where each keeps its state, which address it holds the stable ports on, and what stands
+//! there.
+//!
+//! A target without an address of its own is the environment's only one of its kind, and keeps its state in the
+//! environment's folder; one with an address has a folder of its own below that. So a target stays where it is when
+//! others come and go beside it.
+
+use super::{Kind, Session, SessionError, apply};
+use crate::{
+    adapter::process::{
+        self, Client, Launch, PlannedBundle, ProcessPlan, ProcessTarget, protocol::CommitEntry,
+    },
+    check::{Check, Probe},
+    plan::{Plan, Risk, ServicePlan, Side},
+    port::{Target, TargetSeen},
+};
+use futures::future::{join_all, try_join_all};
+use pipeline::name::Name;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+/// Where the folders of targets with an address of their own are, below the environment's folder of state.
+const TARGETS_FOLDER: &str = "targets";
+
+/// Where a target is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The target.
+    pub target: Name,
+    /// The address that it holds the stable ports on; `None`: each service's own.
+    pub host: Option<IpAddr>,
+    /// Its folder of state.
+    pub folder: PathBuf,
+}
+
+impl Place {
+    /// Where a service with this stable port is asked on this target, from this machine.
+    pub(super) fn address(&self, port: u16) -> SocketAddr {
+        let host = self.host.filter(|host| !host.is_unspecified());
+        SocketAddr::new(host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
+    }
+}
+
+impl Session {
+    /// Where the configured targets are, by name.
+    pub fn places(&self) -> Vec<Place> {
+        let targets = self.loaded.environment.targets.iter();
+        let place = |(name, target): (&Name, &crate::config::environment::Target)| Place {
+            target: name.clone(),
+            host: target.host,
+            folder: match target.host {
+                None => self.state.clone(),
+                Some(_) => self.own_folder(name),
+            },
+        };
+        targets.map(place).collect()
+    }
+
+    /// Whether units must be told apart by their target, too.
+    pub(super) fn has_several_targets(&self) -> bool {
+        self.loaded.environment.targets.len() > 1
+    }
+
+    fn own_folder(&self, target: &Name) -> PathBuf {
+        self.state.join(TARGETS_FOLDER).join(target.as_str())
+    }
+
+    /// Places where a target was that is configured no more, or elsewhere.
+    fn left_places(&self) -> Vec<Place> {
+        let places = self.places();
+        let is_left = |folder: &PathBuf| !places.iter().any(|place| place.folder == *folder);
+        let own = self.state.join("supervisor").is_dir() && is_left(&self.state);
+        let any = || places.first().map(|place| place.target.clone());
+        let own = own.then(|| process::owner(&self.state).or_else(any)).flatten();
+        let own = own.map(|target| Place { target, host: None, folder: self.state.clone() });
+        let folders = fs::read_dir(self.state.join(TARGETS_FOLDER)).into_iter().flatten().flatten();
+        let names = folders.filter_map(|folder| folder.file_name().to_str()?.parse::<Name>().ok());
+        let below = names.map(|target| Place { folder: self.own_folder(&target), host: None, target });
+        own.into_iter().chain(below.filter(|place| is_left(&place.folder))).collect()
+    }
+
+    /// The targets, ready to carry out a plan, or only to be observed.
+    ///
+    /// # Errors
+    /// When the plan reaches a target that is not configured, or the state of one is elsewhere.
+    pub(super) fn targets(
+        &self,
+        plan: Option<&Plan>,
+    ) -> Result<BTreeMap<Name, Arc<dyn Target>>, SessionError> {
+        let mut targets: BTreeMap<Name, Arc<dyn Target>> = BTreeMap::new();
+        for place in self.places() {
+            self.refuse_moved(&place)?;
+            let launch = self.launch(&place);
+            let plan = plan.map(|plan| process_plan(plan, place.host)).unwrap_or_default();
+            let target = ProcessTarget::new(launch, plan, Arc::new(self.vault.clone())).map_err(|error| {
+                SessionError::new(Kind::State, format!("target {} could not be opened", place.target))
+                    .because(error)
+            })?;
+            targets.insert(place.target, Arc::new(target));
+        }
+        let reached = plan.into_iter().flat_map(|plan| &plan.services).flat_map(|service| &service.targets);
+        if let Some(unknown) = reached.into_iter().find(|target| !targets.contains_key(*target)) {
+            let text =
+                format!("the plan reaches target `{unknown}`, which `{}` has no more", self.environment());
+            return Err(SessionError::new(Kind::Refused, text)
+                .hint("put it back into the environment's file, or make a new plan"));
+        }
+        Ok(targets)
+    }
+
+    /// A target whose `host` came or went looks for its state where it is not: it would be taken for a new one.
+    fn refuse_moved(&self, place: &Place) -> Result<(), SessionError> {
+        let (other, change, back) = match place.host {
+            Some(_) => (self.state.clone(), "before it got a `host`", "take its `host` out again"),
+            None => (self.own_folder(&place.target), "as long as it had a `host`", "put its `host` back"),
+        };
+        let stood = process::owner(&other).is_some_and(|owner| owner == place.target);
+        if !stood || process::owner(&place.folder).is_some() {
+            return Ok(());
+        }
+        let text = format!("target `{}` kept its state in `{}` {change}", place.target, other.display());
+        let down = format!("{} down {}", self.program(), self.environment());
+        Err(SessionError::new(Kind::State, text)
+            .hint(back)
+            .hint(format!("or `{down}`, remove `ledger.json` there, and deploy: it joins as a new target")))
+    }
+
+    /// The supervisor that a target of this environment needs.
+    pub(super) fn launch(&self, place: &Place) -> Launch {
+        Launch {
+            state_dir: place.folder.clone(),
+            environment: self.environment().clone(),
+            target: place.target.clone(),
+            executable: self.tool.executable.clone(),
+            version: self.tool.build.clone(),
+        }
+    }
+
+    /// What stands on every target.
+    pub(super) async fn standing(
+        &self,
+        targets: &BTreeMap<Name, Arc<dyn Target>>,
+    ) -> Result<BTreeMap<Name, TargetSeen>, SessionError> {
+        let looks = targets.iter().map(|(name, target)| async move {
+            let seen = target.observe().await.map_err(|error| {
+                SessionError::new(Kind::State, format!("target {name} does not say what stands there"))
+                    .because(error)
+            })?;
+            Ok::<_, SessionError>((name.clone(), seen))
+        });
+        let standing = try_join_all(looks).await?.into_iter().collect();
+        self.miss_ledgers(&standing)?;
+        Ok(standing)
+    }
+
+    /// A rollout that has succeeded on a target has left a ledger there. One that is gone is not taken for an empty one:
+    /// the next rollout would have nothing to return to. A target whose whole folder is gone was taken away: it joins as
+    /// a new one.
+    fn miss_ledgers(&self, standing: &BTreeMap<Name, TargetSeen>) -> Result<(), SessionError> {
+        let is_empty =
+            |place: &Place| standing.get(&place.target).is_some_and(|seen| seen.ledger.generation == 0);
+        let may_miss = |place: &Place| is_empty(place) && (place.host.is_none() || place.folder.is_dir());
+        let missing: Vec<Place> = self.places().into_iter().filter(may_miss).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        // What cannot be read is told by whoever needs it.
+        let Ok(history) = self.store().history() else { return Ok(()) };
+        for place in missing {
+            // What was written before rollouts told their targets was of an environment with one.
+            let reached = |targets: &BTreeSet<Name>| match targets.is_empty() {
+                true => place.host.is_none(),
+                false => targets.contains(&place.target),
+            };
+            let mut entries = history.entries.iter();
+            let Some(last) = entries.find(|one| one.outcome == apply::SUCCEEDED && reached(&one.targets))
+            else {
+                continue;
+            };
+            let path = place.folder.join("ledger.json");
+            let text =
+                format!("`{}` is gone, although release {} was deployed here", path.display(), last.release);
+            let down = format!("{} down {}", self.program(), self.environment());
+            return Err(SessionError::new(Kind::State, text).hint("put the file back from a copy").hint(
+                format!("without one: `{down}`, then remove {} and deploy anew", place.folder.display()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// What should be known of targets that are configured no more: what runs there goes on.
+    pub(super) async fn left_behind(&self) -> Vec<Risk> {
+        let looks = self.left_places().into_iter().map(|place| async move {
+            let runs = match Client::new(&place.folder) {
+                Ok(client) => !matches!(client.hello().await, Ok(None)),
+                Err(_) => false,
+            };
+            runs.then(|| Risk {
+                service: None,
+                message: format!(
+                    "target {} is configured no more, and what runs there goes on: `{} down {}` stops it, with all else",
+                    place.target,
+                    self.program(),
+                    self.environment()
+                ),
+            })
+        });
+        join_all(looks).await.into_iter().flatten().collect()
+    }
+
+    /// Stops every unit and every router of this environment; what was deployed stays recorded, and the next deploy
+    /// restores it. Targets that are configured no more are stopped, too. Says whether anything ran.
+    ///
+    /// # Errors
+    /// When something does not stop; the rest was stopped nevertheless.
+    pub(super) async fn take_down(&self) -> Result<bool, SessionError> {
+        let grace = self.loaded.environment.timings.stop_grace;
+        let places = self.places().into_iter().chain(self.left_places());
+        let downs = places.map(|place| async move {
+            process::take_down(&self.launch(&place), grace).await.map_err(|error| {
+                let text = format!("the supervisor of target {} could not be stopped", place.target);
+                SessionError::new(Kind::State, text).because(error)
+            })
+        });
+        // All are awaited before the first error is told.
+        join_all(downs).await.into_iter().try_fold(false, |ran, down| Ok(down? | ran))
+    }
+
+    /// Where nothing stands any more, as after a failed first deploy, nothing is left running.
+    pub(super) async fn leave_nothing(&self, targets: &BTreeMap<Name, Arc<dyn Target>>) {
+        let Ok(standing) = self.standing(targets).await else { return };
+        for place in self.places() {
+            let is_empty = |seen: &TargetSeen| seen.ledger.services.is_empty() && seen.units.is_empty();
+            if standing.get(&place.target).is_some_and(is_empty) {
+                // It does no harm if it goes on: there is nothing that it could serve.
+                let _stopped = process::shutdown(&place.folder, 0).await;
+            }
+        }
+    }
+}
+
+/// What a process target must know of a plan; `host` is the target's own address, if it has one.
+fn process_plan(plan: &Plan, host: Option<IpAddr>) -> ProcessPlan {
+    let mut bundles = BTreeMap::new();
+    let sides = plan.services.iter().flat_map(|service| {
+        let brings = is_new(service);
+        [(&service.from, false), (&service.to, plan.irreversible && brings)]
+    });
+    for (side, irreversible) in sides.filter_map(|(side, one_way)| Some((side.as_ref()?, one_way))) {
+        let source = plan.sources.get(&side.bundle).cloned();
+        let source = source.and_then(|source| Some((plan.bundles.get(&side.bundle)?.clone(), source)));
+        let planned = PlannedBundle {
+            entry: commit_entry(side, irreversible),
+            host: host.unwrap_or(side.host),
+            health_path: health_path(&side.check),
+            source,
+        };
+        // Where both sides are the same bundle, the goal counts.
+        bundles.insert(side.bundle, planned);
+    }
+    let migration = |service: &ServicePlan| Some((service.service.clone(), service.migration.clone()?));
+    let migrations = plan.services.iter().filter_map(migration).collect();
+    ProcessPlan { bundles, migrations, keep: plan.policy.keep }
+}
+
+/// Whether a service gets another bundle than the one that stands.
+fn is_new(service: &ServicePlan) -> bool {
+    let bundle = |side: &Option<Side>| side.as_ref().map(|side| side.bundle);
+    bundle(&service.from) != bundle(&service.to)
+}
+
+fn commit_entry(side: &Side, irreversible: bool) -> CommitEntry {
+    CommitEntry {
+        bundle: side.bundle,
+        release: side.release.clone(),
+        replicas: side.replicas,
+        check: side.check.clone(),
+        port: side.port,
+        irreversible,
+    }
+}
+
+fn health_path(check: &Check) -> Option<String> {
+    match &check.probe {
+        Probe::Http(http) if http.tls.is_none() => Some(http.path.clone()),
+        Probe::Http(_) | Probe::Tcp | Probe::Command(_) => None,
+    }
+}
