@@ -3,7 +3,7 @@
 use super::{Behaviour, EffectFault, Pending, Rule, STOPS_IN, World, WorldUnit};
 use crate::{
     check::Health,
-    model::{Action, UnitId},
+    model::{Action, Millis, UnitId},
     port::{EffectError, GateResult},
     reason::ReasonCode,
     state::Effect,
@@ -15,7 +15,7 @@ impl World {
         match pending.fault {
             Some(EffectFault::FailsBefore) => Err(passing()),
             Some(EffectFault::FailsForGood) => Err(EffectError::Terminal {
-                reason: ReasonCode::ActionFailed,
+                reason: reason_for_good(&pending.intent.action),
                 message: "simulated fault".to_owned(),
             }),
             Some(EffectFault::FailsAfter) => {
@@ -24,6 +24,15 @@ impl World {
             }
             None => self.reach(pending),
         }
+    }
+
+    /// When an effect that has ended is told: the end of a stop not before its unit is gone.
+    pub(super) fn told_at(&self, pending: &Pending, result: &Result<Effect, EffectError>) -> Millis {
+        let stopped = match &pending.intent.action {
+            Action::Stop { unit, .. } if result.is_ok() => self.units.get(unit),
+            _ => None,
+        };
+        stopped.and_then(|unit| unit.ends_at).unwrap_or(self.now)
     }
 
     /// An effect arrives at its target, which takes nothing from a stale executor.
@@ -134,5 +143,19 @@ impl World {
             }
             unit.ends_at = Some(if exited { now } else { now + STOPS_IN });
         }
+    }
+}
+
+/// Why a target gives an action up, as the process target says it.
+fn reason_for_good(action: &Action) -> ReasonCode {
+    match action {
+        Action::Prepare { .. } => ReasonCode::PrepareFailed,
+        Action::Start { .. } => ReasonCode::CannotStart,
+        Action::Judge { .. } | Action::Verify { .. } => ReasonCode::ProbeBroken,
+        Action::Admit { .. }
+        | Action::Drain { .. }
+        | Action::Stop { .. }
+        | Action::Collect
+        | Action::Commit { .. } => ReasonCode::ActionFailed,
     }
 }

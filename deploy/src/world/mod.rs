@@ -27,6 +27,8 @@ pub enum Behaviour {
     Good(Millis),
     /// Exits so many milliseconds after its start; answers well until then.
     ExitsAfter(Millis),
+    /// Is ended by a signal that nobody here sent so many milliseconds after its start; answers well until then.
+    KilledAfter(Millis),
     /// Ends at its memory limit so many milliseconds after its start.
     OutOfMemoryAfter(Millis),
     /// Answers 503.
@@ -69,7 +71,8 @@ pub struct Rule {
     pub behaviour: Behaviour,
 }
 
-/// A target that cannot be reached for a while: nothing is seen of it, nothing takes hold there, and nobody is asked.
+/// A target that cannot be reached for a while: nothing new is seen of it, and nothing takes hold there. Its units are
+/// asked all the same, as the loop does by the addresses it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
     /// Which target.
@@ -86,6 +89,15 @@ struct Pending {
     generation: u64,
     intent: Intent,
     fault: Option<EffectFault>,
+}
+
+/// An effect that has ended, whoever asked for it, and when that is told.
+#[derive(Debug, Clone)]
+struct Landed {
+    told_at: Millis,
+    generation: u64,
+    id: IntentId,
+    result: Result<Effect, EffectError>,
 }
 
 /// A simulated fleet.
@@ -117,7 +129,7 @@ pub struct World {
     pending: Vec<Pending>,
     effects: u64,
     generation: u64,
-    landed: Vec<(u64, IntentId, Result<Effect, EffectError>)>,
+    landed: Vec<Landed>,
     took_hold: Vec<(u64, Action)>,
     last_seen: BTreeMap<UnitId, (UnitFacts, Health)>,
 }
@@ -227,10 +239,19 @@ impl World {
         self.landed.clear();
     }
 
-    /// Ends a unit's process, as a fault outside of the rollout would.
+    /// Ends a unit's process by a signal, as somebody outside of the rollout would.
     pub fn kill(&mut self, unit: &UnitId) {
+        self.change(unit, Behaviour::KilledAfter(0));
+    }
+
+    /// Lets a unit's process exit by itself.
+    pub fn exit(&mut self, unit: &UnitId) {
+        self.change(unit, Behaviour::ExitsAfter(0));
+    }
+
+    fn change(&mut self, unit: &UnitId, behaviour: Behaviour) {
         if let Some(unit) = self.units.get_mut(unit) {
-            unit.behaviour = Behaviour::ExitsAfter(0);
+            unit.behaviour = behaviour;
         }
     }
 
@@ -249,34 +270,46 @@ impl World {
         self.pending = later;
         for pending in due {
             let result = self.land(&pending);
-            self.landed.push((pending.generation, pending.intent.id, result));
+            let told_at = self.told_at(&pending, &result);
+            self.landed.push(Landed {
+                told_at,
+                generation: pending.generation,
+                id: pending.intent.id,
+                result,
+            });
         }
         self.units.retain(|_, unit| unit.ends_at.is_none_or(|at| at > now));
-        let (rate, unreachable) = (self.requests_per_second, self.unreachable());
+        let rate = self.requests_per_second;
         for (id, unit) in &mut self.units {
             let Some(check) = plan.service(&id.service).and_then(|service| service.check_of(id)) else {
                 continue;
             };
-            unit.probe(now, check.interval, !unreachable.contains(&id.target));
+            unit.probe(now, check.interval);
             unit.serve(rate * after / 1_000);
         }
     }
 
-    /// What the executor of a generation sees at this moment: of targets that cannot be reached what was seen last.
+    /// What the executor of a generation sees at this moment: of targets that cannot be reached the
+    /// facts that were seen last.
     pub fn seen_by(&mut self, generation: u64, plan: &Plan) -> Observation {
         let (now, unreachable) = (self.now, self.unreachable());
         self.last_seen.retain(|id, _| unreachable.contains(&id.target));
         for (id, unit) in &self.units {
             let is_planned = plan.service(&id.service).is_some_and(|service| service.check_of(id).is_some());
-            if is_planned && !unreachable.contains(&id.target) {
+            if !is_planned {
+                continue;
+            }
+            if !unreachable.contains(&id.target) {
                 self.last_seen.insert(id.clone(), (unit.facts(id, now), unit.health.clone()));
+            } else if let Some((_, health)) = self.last_seen.get_mut(id) {
+                health.clone_from(&unit.health);
             }
         }
-        let (mine, others) =
-            std::mem::take(&mut self.landed).into_iter().partition(|(by, ..)| *by == generation);
+        let is_told = |landed: &Landed| landed.generation == generation && landed.told_at <= now;
+        let (told, others) = std::mem::take(&mut self.landed).into_iter().partition(is_told);
         self.landed = others;
-        let mine: Vec<_> = mine;
-        let effects = mine.into_iter().map(|(_, id, result)| (id, result)).collect();
+        let told: Vec<Landed> = told;
+        let effects = told.into_iter().map(|landed| (landed.id, landed.result)).collect();
         Observation { now, units: self.last_seen.clone(), unreachable, effects, ..Observation::default() }
     }
 
