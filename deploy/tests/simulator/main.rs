@@ -94,7 +94,7 @@ fn play_all() -> Option<Vec<Played>> {
     let went_well = std::thread::scope(|scope| {
         let jobs: Vec<_> = (0..variable("SIMULATOR_JOBS", JOBS)).map(|_| scope.spawn(play_some)).collect();
         // All are joined, whatever becomes of the first.
-        jobs.into_iter().map(|job| job.join().is_ok()).fold(true, |all, one| all && one)
+        jobs.into_iter().filter_map(|job| job.join().err()).count() == 0
     });
     let played: Vec<Played> = played.into_inner().expect("nobody panics with it").into_values().collect();
     say_how_often(&played);

@@ -1,5 +1,7 @@
 //! Stories: what was decided, so far as two tellings of one rollout must agree. Times, lengths and words for people are
-//! left out; nothing else is.
+//! left out; nothing else is. The one thing whose place is free in the whole story is that a unit has drained or is
+//! gone: how long a process takes for its last requests and for its end is its own matter. That it was told to, and in
+//! which batch, is compared like everything else.
 
 use deploy::{
     decide::Reason,
@@ -7,12 +9,14 @@ use deploy::{
     plan::Plan,
     state::{Failure, Outcome, Step},
 };
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 /// What was decided: chapters in their order, each with what was decided in it, whose order is free.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Story {
     chapters: Vec<Chapter>,
+    /// Units that did what they were told, whenever they did.
+    left: Chapter,
 }
 
 /// A phase, or a batch of a service.
@@ -31,7 +35,8 @@ pub(crate) struct Teller<'a> {
 
 impl<'a> Teller<'a> {
     pub(crate) fn new(plan: &'a Plan) -> Self {
-        let story = Story { chapters: Vec::new() };
+        let left = Chapter::new("whenever it was".to_owned());
+        let story = Story { chapters: Vec::new(), left };
         let mut teller = Self { plan, story };
         teller.begin("the beginning".to_owned());
         teller
@@ -45,7 +50,12 @@ impl<'a> Teller<'a> {
                 self.begin(format!("{service}: batch {batch} of {batches}"));
             }
             Reason::Stepped { unit, from, to } => {
-                self.line(format!("{}: {} -> {}", self.name(unit), step(*from), step(*to)));
+                let line = format!("{}: {} -> {}", self.name(unit), step(*from), step(*to));
+                if matches!(to, Step::Drained | Step::Gone) {
+                    self.story.left.add(line);
+                } else {
+                    self.line(line);
+                }
             }
             Reason::Healthy { unit, .. } => self.line(format!("{}: healthy", self.name(unit))),
             Reason::Failed(failure) => self.line(format!("failed: {}", self.failure(failure))),
@@ -90,12 +100,12 @@ impl<'a> Teller<'a> {
     }
 
     fn begin(&mut self, title: String) {
-        self.story.chapters.push(Chapter { title, lines: BTreeMap::new() });
+        self.story.chapters.push(Chapter::new(title));
     }
 
     fn line(&mut self, line: String) {
         if let Some(chapter) = self.story.chapters.last_mut() {
-            *chapter.lines.entry(line).or_default() += 1;
+            chapter.add(line);
         }
     }
 
@@ -123,9 +133,12 @@ impl Story {
             return None;
         }
         let mut text = String::new();
-        let chapters = self.chapters.len().max(other.chapters.len());
-        for index in 0..chapters {
-            match (self.chapters.get(index), other.chapters.get(index)) {
+        let all = |story: &Self| -> Vec<Chapter> {
+            std::iter::once(&story.left).chain(&story.chapters).cloned().collect()
+        };
+        let (mine_all, others_all) = (all(self), all(other));
+        for index in 0..mine_all.len().max(others_all.len()) {
+            match (mine_all.get(index), others_all.get(index)) {
                 (Some(one), Some(two)) if one == two => text.push_str(&format!("    = {}\n", one.title)),
                 (one, two) => {
                     one.iter().for_each(|one| text.push_str(&one.without(two, mine)));
@@ -138,6 +151,14 @@ impl Story {
 }
 
 impl Chapter {
+    fn new(title: String) -> Self {
+        Self { title, lines: BTreeMap::new() }
+    }
+
+    fn add(&mut self, line: String) {
+        *self.lines.entry(line).or_default() += 1;
+    }
+
     /// What the other does not have as often.
     fn without(&self, other: Option<&Self>, whose: &str) -> String {
         let mut text = format!("    {whose}: {}\n", self.title);
@@ -148,18 +169,6 @@ impl Chapter {
             }
         }
         text
-    }
-}
-
-impl fmt::Display for Story {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chapter in &self.chapters {
-            writeln!(f, "    {}", chapter.title)?;
-            for (line, count) in &chapter.lines {
-                writeln!(f, "      {count} × {line}")?;
-            }
-        }
-        Ok(())
     }
 }
 
