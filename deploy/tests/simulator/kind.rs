@@ -30,6 +30,10 @@ pub(crate) enum Kind {
 pub(crate) enum Real {
     /// The new unit in the slot is started with this fault switch.
     Switch(&'static str),
+    /// The same, with a time in milliseconds.
+    Timed(&'static str, u64),
+    /// The same, with kilobytes a second.
+    Growth(&'static str, u64),
     /// The new release's executable is none.
     NoExecutable,
     /// The new release is probed by a program that is not there.
@@ -119,14 +123,14 @@ pub(crate) const TABLE: [Row; 17] = [
     // Exit code 1 some seconds after the start: healthy long before, and the bake ends later.
     row(
         Kind::Crashes,
-        Real::Switch("exit-after=5s"),
+        Real::Timed("exit-after", 5_000),
         Simulated::Unit(Behaviour::ExitsAfter(5_000)),
         LongBake,
     ),
     // 25 MB/s reach the limit of 150 MB, less what the service has anyway, after more than five seconds.
     row(
         Kind::OutOfMemory,
-        Real::Switch("memory-growth=25MB/s"),
+        Real::Growth("memory-growth", 25_000),
         Simulated::Unit(Behaviour::OutOfMemoryAfter(5_600)),
         LongBake,
     ),
@@ -135,14 +139,14 @@ pub(crate) const TABLE: [Row; 17] = [
     // A start that takes longer than the healthy deadline: connections are refused until then.
     row(
         Kind::NotListening,
-        Real::Switch("slow-start=20s"),
+        Real::Timed("slow-start", 20_000),
         Simulated::Unit(Behaviour::Good(20_000)),
         Anywhere,
     ),
     // Both accept, and answer nothing within the probe's timeout.
     row(Kind::Hangs, Real::Switch("hang"), Simulated::Unit(Behaviour::Hangs), Anywhere),
     // Ready first, then every 400 ms the other way: never long enough to be healthy.
-    row(Kind::Flaps, Real::Switch("flap=400ms"), Simulated::Unit(Behaviour::Flaps(400)), Anywhere),
+    row(Kind::Flaps, Real::Timed("flap", 400), Simulated::Unit(Behaviour::Flaps(400)), Anywhere),
     // Ready, but `/health` names another release. It is told after three answers.
     row(
         Kind::WrongRelease,
@@ -208,5 +212,17 @@ pub(crate) fn kind_of_effect(fault: EffectFault) -> Kind {
         EffectFault::FailsBefore => Kind::FailsBefore,
         EffectFault::FailsAfter => Kind::FailsAfter,
         EffectFault::FailsForGood => Kind::FailsForGood,
+    }
+}
+
+/// A behaviour with all its times so many times as long.
+pub(crate) fn paced(behaviour: Behaviour, pace: u64) -> Behaviour {
+    match behaviour {
+        Behaviour::Good(after) => Behaviour::Good(after * pace),
+        Behaviour::ExitsAfter(after) => Behaviour::ExitsAfter(after * pace),
+        Behaviour::KilledAfter(after) => Behaviour::KilledAfter(after * pace),
+        Behaviour::OutOfMemoryAfter(after) => Behaviour::OutOfMemoryAfter(after * pace),
+        Behaviour::Flaps(period) => Behaviour::Flaps(period * pace),
+        other => other,
     }
 }

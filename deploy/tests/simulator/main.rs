@@ -4,6 +4,7 @@
 //! `SIMULATOR_SEED` repeats a run, `SIMULATOR_SCRIPTS` draws more, and `SIMULATOR_ONLY` names kinds of faults.
 
 mod kind;
+mod lag;
 mod real;
 mod script;
 mod simulated;
@@ -22,7 +23,7 @@ use std::{
         Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use story::Story;
 
@@ -32,11 +33,48 @@ const GOOD: usize = 4;
 /// Scripts side by side: as many as the smallest machine that all this is for has cores.
 const JOBS: usize = 2;
 
+/// How often a script is played at most, each time twice as slowly as before.
+const TRIES: u32 = 3;
+
+/// A machine on which a thread that wants to run waits so long says nothing of what is decided within a second or two.
+const BUSY: Duration = Duration::from_millis(60);
+
 /// A script that was played on processes.
 struct Played {
     script: Script,
     plan: Plan,
     real: Story,
+    /// How long a thread that wanted to run had to wait meanwhile, at most.
+    lag: Duration,
+}
+
+impl Played {
+    /// Plays a script. What differs while the machine is busy with something else is no evidence: the script is played
+    /// again, more slowly, so that the machine's lateness weighs less.
+    fn of(script: &Script) -> Self {
+        let mut script = script.clone();
+        for _ in 1..TRIES {
+            let played = Self::once(&script);
+            if played.lag < BUSY || played.difference().is_none() {
+                return played;
+            }
+            say(&format!("     a thread waited {} ms: {script} is played again", played.lag.as_millis()));
+            script.pace *= 2;
+        }
+        Self::once(&script)
+    }
+
+    fn once(script: &Script) -> Self {
+        let meter = lag::Meter::start();
+        let (plan, real) = real::play(script);
+        Self { script: script.clone(), plan, real, lag: meter.stop() }
+    }
+
+    /// What was decided on processes and not in the simulated fleet, or the other way round.
+    fn difference(&self) -> Option<String> {
+        let simulated = simulated::play(&self.script, &self.plan, None);
+        self.real.difference(&simulated, "real", "simulated")
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the scripts and the seed are the result of this test")]
@@ -85,9 +123,8 @@ fn play_all() -> Option<Vec<Played>> {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(script) = scripts.get(index) else { return };
             let begun = Instant::now();
-            let (plan, real) = real::play(script);
-            say(&format!("{index:>3}  {:>4.1} s  {script}", begun.elapsed().as_secs_f32()));
-            let one = Played { script: script.clone(), plan, real };
+            let one = Played::of(script);
+            say(&format!("{index:>3}  {:>4.1} s  {}", begun.elapsed().as_secs_f32(), one.script));
             played.lock().expect("nobody panics with it").insert(index, one);
         }
     };
@@ -114,10 +151,10 @@ fn say_how_often(played: &[Played]) {
 #[test]
 fn the_same_is_decided_in_the_simulated_fleet_and_on_processes() {
     let mut differences = Vec::new();
-    for Played { script, plan, real } in played() {
-        let simulated = simulated::play(script, plan, None);
-        if let Some(difference) = real.difference(&simulated, "real", "simulated") {
-            differences.push(format!("{script}\n{difference}"));
+    for one in played() {
+        if let Some(difference) = one.difference() {
+            let (script, lag) = (&one.script, one.lag.as_millis());
+            differences.push(format!("{script} (a thread waited at most {lag} ms)\n{difference}"));
         }
     }
     assert!(differences.is_empty(), "{} scripts differ:\n{}", differences.len(), differences.join("\n"));
@@ -126,7 +163,7 @@ fn the_same_is_decided_in_the_simulated_fleet_and_on_processes() {
 #[test]
 fn without_any_one_kind_of_fault_something_else_would_be_decided() {
     let mut unnoticed = Vec::new();
-    for Played { script, plan, real } in played() {
+    for Played { script, plan, real, .. } in played() {
         let Some(kind) = script.kind else { continue };
         if simulated::play(script, plan, Some(kind)) == *real {
             unnoticed.push(script.to_string());

@@ -41,10 +41,15 @@ pub(crate) fn play(script: &Script) -> (Plan, Story) {
 
 /// The next release, with what is wrong in it.
 fn bring_next(project: &mut Project, script: &Script, real: Option<Real>) {
+    let (slot, pace) = (script.slot, script.pace);
     project.reshape(|shape| {
         shape.api().env.remove("NOOGH_FAULT");
         match real {
-            Some(Real::Switch(switch)) => shape.fault(&format!("{switch}@{}", script.slot)),
+            Some(Real::Switch(switch)) => shape.fault(&format!("{switch}@{slot}")),
+            Some(Real::Timed(switch, after)) => shape.fault(&format!("{switch}={}ms@{slot}", after * pace)),
+            Some(Real::Growth(switch, speed)) => {
+                shape.fault(&format!("{switch}={}kB/s@{slot}", speed / pace));
+            }
             Some(Real::SmokeTest) => shape.gates.push_str("\n[gates.smoke]\ncommand = [\"false\"]\n"),
             _ => {}
         }
@@ -65,9 +70,10 @@ fn bring_next(project: &mut Project, script: &Script, real: Option<Real>) {
 /// What is done while it is deployed.
 fn interfere(project: &Project, script: &Script, run: &mut Background, real: Real) {
     match real {
-        Real::Switch(_) | Real::NoExecutable | Real::NoProbe | Real::SmokeTest => {}
+        Real::Switch(_) | Real::Timed(..) | Real::Growth(..) => {}
+        Real::NoExecutable | Real::NoProbe | Real::SmokeTest => {}
         Real::KillUnit => {
-            wait_into_bake(run);
+            wait_into_bake(script, run);
             let (release, unit) = (project.release(), format!("api/{}", script.slot));
             let units = project.units_of("api");
             let is_it = |unit_of: &&tests::Unit| {
@@ -77,14 +83,14 @@ fn interfere(project: &Project, script: &Script, run: &mut Background, real: Rea
             signal(found.process.pid, Signal::SIGKILL);
         }
         Real::FreezeSupervisor => {
-            wait_into_bake(run);
+            wait_into_bake(script, run);
             let supervisor = supervisor(project);
             signal(supervisor.pid, Signal::SIGSTOP);
             pause(Duration::from_millis(OUTAGE));
             signal(supervisor.pid, Signal::SIGCONT);
         }
         Real::FullDisk => {
-            wait_into_bake(run);
+            wait_into_bake(script, run);
             let state = project.state().join("local/supervisor/state.json");
             let aside = state.with_extension("aside");
             fs::rename(&state, &aside).expect("the supervisor's state");
@@ -109,9 +115,9 @@ fn interfere(project: &Project, script: &Script, run: &mut Background, real: Rea
 }
 
 /// Waits until the first bake has begun and what leaves has left.
-fn wait_into_bake(run: &mut Background) {
+fn wait_into_bake(script: &Script, run: &mut Background) {
     run.wait_for_event("the bake", |event| is_decided(event, "bake-began"));
-    pause(Duration::from_millis(SETTLED));
+    pause(Duration::from_millis(SETTLED * script.pace));
 }
 
 fn is_decided(event: &Value, reason: &str) -> bool {

@@ -11,6 +11,8 @@ pub(crate) struct Script {
     pub(crate) kind: Option<Kind>,
     /// Where, if it is one unit.
     pub(crate) slot: u16,
+    /// How many times as long everything takes.
+    pub(crate) pace: u64,
     /// How many failures are tolerated.
     pub(crate) failure_limit: u16,
     strategy: &'static str,
@@ -94,6 +96,7 @@ impl Script {
         Self {
             kind,
             slot,
+            pace: 1,
             failure_limit: u16::from(has_budget && chance.perhaps()),
             strategy,
             replicas,
@@ -112,12 +115,12 @@ impl Script {
     }
 
     /// Short where it is waited for, long where a busy machine must not reach it.
-    fn healthy_deadline(&self) -> &'static str {
+    fn healthy_deadline(&self) -> u64 {
         match self.kind {
-            Some(Kind::NeverReady | Kind::NotListening | Kind::Hangs | Kind::WrongPort) => "5s",
-            // Good units, too, need ten passes in a row here.
-            Some(Kind::Flaps) => "8s",
-            _ => "20s",
+            Some(Kind::NeverReady | Kind::NotListening | Kind::Hangs | Kind::WrongPort) => 5_000,
+            // Good units, too, need more passes in a row here.
+            Some(Kind::Flaps) => 8_000,
+            _ => 20_000,
         }
     }
 
@@ -136,13 +139,14 @@ impl Script {
         let (mut healthy_for, mut healthy_passes) = (self.healthy_for, 3);
         if self.kind == Some(Kind::Flaps) {
             // Longer than it ever stays ready.
-            (healthy_for, healthy_passes) = (1_000, 10);
+            (healthy_for, healthy_passes) = (1_000, 5);
         }
         shape.healthy_passes = healthy_passes;
-        shape.timing("healthy-for", &format!("{healthy_for}ms"));
-        shape.timing("bake", &format!("{}ms", self.bake));
-        shape.timing("progress-deadline", "60s");
-        shape.timing("healthy-deadline", self.healthy_deadline());
+        let deadline = self.healthy_deadline();
+        let times = [("healthy-for", healthy_for), ("bake", self.bake), ("healthy-deadline", deadline)];
+        for (key, millis) in times.into_iter().chain([("progress-deadline", 60_000)]) {
+            shape.timing(key, &format!("{}ms", millis * self.pace));
+        }
         if self.kind == Some(Kind::FailsAfter) {
             // The old unit takes all of it, so that there is time to interfere.
             shape.timing("stop-grace", "2s");
@@ -177,6 +181,7 @@ impl fmt::Display for Script {
         if *failure_limit > 0 {
             write!(f, ", {failure_limit} failure tolerated")?;
         }
-        f.write_str(if self.synthetic { ", with synthetic requests" } else { "" })
+        f.write_str(if self.synthetic { ", with synthetic requests" } else { "" })?;
+        if self.pace > 1 { write!(f, ", {} times as slow", self.pace) } else { Ok(()) }
     }
 }

@@ -1,7 +1,7 @@
 //! A script in the simulated fleet: the real `decide` and [`World`] take turns.
 
 use crate::{
-    kind::{Kind, OUTAGE, SETTLED, Simulated},
+    kind::{Kind, OUTAGE, SETTLED, Simulated, paced},
     script::Script,
     story::{Story, Teller},
 };
@@ -57,7 +57,7 @@ impl Stage<'_> {
             bundle: Some(side.bundle),
             slot,
             starts_below: None,
-            behaviour,
+            behaviour: paced(behaviour, self.script.pace),
         };
         match self.fault {
             Some(Simulated::Unit(behaviour)) => {
@@ -99,7 +99,7 @@ impl Stage<'_> {
         let is_in_bake = matches!(self.fault, Some(Simulated::Kill | Simulated::Outage));
         if is_in_bake && !self.is_hit && decision.because.iter().any(bake_began) {
             self.is_hit = true;
-            self.due = Some(self.world.now + SETTLED);
+            self.due = Some(self.world.now + SETTLED * self.script.pace);
         }
         for intent in &decision.intents {
             if let Some(fault) = self.fault_of(intent) {
