@@ -11,16 +11,28 @@ use deploy::{
     plan::Plan,
     state::Outcome,
 };
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, time::Duration};
-use tests::{Background, Process, Project, event_name, pause, processes_under, signal};
+use tests::{Background, Process, Project, event_name, is_action, pause, processes_under, signal};
 
 /// From the request to stop a unit to when its supervisor dies: the unit was told by then, and takes two seconds.
 const TOLD: Duration = Duration::from_millis(500);
 
-/// Plays a script: the plan that was carried out, and what was decided.
-pub(crate) fn play(script: &Script) -> (Plan, Story) {
+/// What came of a script.
+pub(crate) struct Told {
+    /// The plan that was carried out.
+    pub(crate) plan: Plan,
+    /// What was decided.
+    pub(crate) story: Story,
+    /// The longest time from when a quick action was begun until the loop had heard of its end: on a machine with time
+    /// for it some hundredths of a second, because no unit has traffic.
+    pub(crate) lateness: Duration,
+}
+
+/// Plays a script.
+pub(crate) fn play(script: &Script) -> Told {
     let mut project = Project::with(script.shape());
     // The first bake need not be long, and what stands before may take its time to come, and to come back.
     let patience = ["timings.bake=100ms", "timings.healthy-deadline=20s"];
@@ -36,7 +48,7 @@ pub(crate) fn play(script: &Script) -> (Plan, Story) {
     }
     let output = run.wait();
     let story = tell(&plan, &output.stderr);
-    (plan, story)
+    Told { plan, story, lateness: lateness(&output.stderr) }
 }
 
 /// The next release, with what is wrong in it.
@@ -164,4 +176,22 @@ fn tell(plan: &Plan, lines: &str) -> Story {
         }
     }
     teller.end(outcome.as_ref())
+}
+
+/// The longest time from the beginning of a quick action to when its end was told.
+fn lateness(lines: &str) -> Duration {
+    const QUICK: [&str; 4] = ["start", "admit", "drain", "commit"];
+    let mut begun: BTreeMap<u64, Timestamp> = BTreeMap::new();
+    let mut longest = Duration::ZERO;
+    for line in lines.lines() {
+        let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
+        let (Some(id), Some(at)) = (event["intent"]["id"].as_u64(), event["time"].as_str()) else { continue };
+        let at: Timestamp = at.parse().expect("a time");
+        if QUICK.iter().any(|verb| is_action(&event, "action-began", verb)) {
+            begun.insert(id, at);
+        } else if let Some(began) = begun.remove(&id) {
+            longest = longest.max(at.duration_since(began).unsigned_abs());
+        }
+    }
+    longest
 }
