@@ -32,7 +32,7 @@ const GOOD: usize = 4;
 /// Scripts side by side: as many as the smallest machine that all this is for has cores.
 const JOBS: usize = 2;
 
-/// How often a script is played at most, each time twice as slowly as before.
+/// How often a script is played at most, each time more slowly than before.
 const TRIES: u32 = 3;
 
 /// A rollout whose loop hears of a quick action so late says nothing of what is decided within a second or two: the
@@ -58,7 +58,7 @@ impl Played {
                 return played;
             }
             say(&format!("     {} ms late, played again: {script}", played.lateness.as_millis()));
-            script.pace *= 2;
+            script.pace += 1;
         }
         Self::once(&script)
     }

@@ -35,7 +35,7 @@ pub(crate) struct Told {
 pub(crate) fn play(script: &Script) -> Told {
     let mut project = Project::with(script.shape());
     // The first bake need not be long, and what stands before may take its time to come, and to come back.
-    let patience = ["timings.bake=100ms", "timings.healthy-deadline=20s"];
+    let patience = ["timings.bake=100ms", "timings.healthy-deadline=50s"];
     project.run(&["deploy", "--set", patience[0], "--set", patience[1]]).expect(0);
     let real = script.kind.map(|kind| kind.row().real);
     bring_next(&mut project, script, real);
