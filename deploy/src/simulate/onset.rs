@@ -40,7 +40,11 @@ impl Onsets {
                 && rule.slot.is_none_or(|slot| slot == unit.slot)
         };
         let works_for = match rules.iter().find(fits).map(|rule| rule.behaviour) {
-            Some(Behaviour::ExitsAfter(after) | Behaviour::OutOfMemoryAfter(after)) => after,
+            Some(
+                Behaviour::ExitsAfter(after)
+                | Behaviour::KilledAfter(after)
+                | Behaviour::OutOfMemoryAfter(after),
+            ) => after,
             _ => 0,
         };
         Some(since + works_for)

@@ -212,7 +212,7 @@ impl<'a> Run<'a> {
             }
             for unit in running {
                 self.onsets.ended(unit, now);
-                self.world.kill(unit);
+                self.world.exit(unit);
             }
         }
     }

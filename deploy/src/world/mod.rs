@@ -1,22 +1,24 @@
 //! World: a strict in-memory fleet with a virtual clock and scripted faults. What the engine's tests run on, and what a
 //! simulated rollout happens in. It obeys the laws of [`crate::port::Target`] and tells when it was asked for nonsense.
 
+mod actions;
+mod rollout;
 mod unit;
 mod witness;
 
 use crate::{
     bundle::BundleHash,
     check::{Answer, Health},
-    decide::{Decision, decide},
     model::{Action, HookMoment, Intent, IntentId, Millis, UnitFacts, UnitId},
     plan::Plan,
-    port::{EffectError, GateResult},
-    reason::ReasonCode,
-    state::{Command, Effect, Observation, State},
+    port::EffectError,
+    state::{Effect, Observation},
 };
 use pipeline::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
 use unit::WorldUnit;
+
+pub use rollout::{SimulatedStep, simulate};
 
 /// How a simulated unit behaves after it was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Behaviour {
     Good(Millis),
     /// Exits so many milliseconds after its start; answers well until then.
     ExitsAfter(Millis),
+    /// Is ended by a signal that nobody here sent so many milliseconds after its start; answers well until then.
+    KilledAfter(Millis),
     /// Ends at its memory limit so many milliseconds after its start.
     OutOfMemoryAfter(Millis),
     /// Answers 503.
@@ -67,7 +71,8 @@ pub struct Rule {
     pub behaviour: Behaviour,
 }
 
-/// A target that cannot be reached for a while: nothing is seen of it, nothing takes hold there, and nobody is asked.
+/// A target that cannot be reached for a while: nothing new is seen of it, and nothing takes hold there. Its units are
+/// asked all the same, as the loop does by the addresses it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
     /// Which target.
@@ -84,6 +89,15 @@ struct Pending {
     generation: u64,
     intent: Intent,
     fault: Option<EffectFault>,
+}
+
+/// An effect that has ended, whoever asked for it, and when that is told.
+#[derive(Debug, Clone)]
+struct Landed {
+    told_at: Millis,
+    generation: u64,
+    id: IntentId,
+    result: Result<Effect, EffectError>,
 }
 
 /// A simulated fleet.
@@ -121,13 +135,10 @@ pub struct World {
     pending: Vec<Pending>,
     effects: u64,
     generation: u64,
-    landed: Vec<(u64, IntentId, Result<Effect, EffectError>)>,
+    landed: Vec<Landed>,
     took_hold: Vec<(u64, Action)>,
     last_seen: BTreeMap<UnitId, (UnitFacts, Health)>,
 }
-
-/// Milliseconds from one observation to the next in a simulated rollout.
-const TICK: Millis = 100;
 
 /// Milliseconds that a simulated unit takes to end after it was told to.
 const STOPS_IN: Millis = 50;
@@ -237,10 +248,19 @@ impl World {
         self.landed.clear();
     }
 
-    /// Ends a unit's process, as a fault outside of the rollout would.
+    /// Ends a unit's process by a signal, as somebody outside of the rollout would.
     pub fn kill(&mut self, unit: &UnitId) {
+        self.change(unit, Behaviour::KilledAfter(0));
+    }
+
+    /// Lets a unit's process exit by itself.
+    pub fn exit(&mut self, unit: &UnitId) {
+        self.change(unit, Behaviour::ExitsAfter(0));
+    }
+
+    fn change(&mut self, unit: &UnitId, behaviour: Behaviour) {
         if let Some(unit) = self.units.get_mut(unit) {
-            unit.behaviour = Behaviour::ExitsAfter(0);
+            unit.behaviour = behaviour;
         }
     }
 
@@ -259,34 +279,46 @@ impl World {
         self.pending = later;
         for pending in due {
             let result = self.land(&pending);
-            self.landed.push((pending.generation, pending.intent.id, result));
+            let told_at = self.told_at(&pending, &result);
+            self.landed.push(Landed {
+                told_at,
+                generation: pending.generation,
+                id: pending.intent.id,
+                result,
+            });
         }
         self.units.retain(|_, unit| unit.ends_at.is_none_or(|at| at > now));
-        let (rate, unreachable) = (self.requests_per_second, self.unreachable());
+        let rate = self.requests_per_second;
         for (id, unit) in &mut self.units {
             let Some(check) = plan.service(&id.service).and_then(|service| service.check_of(id)) else {
                 continue;
             };
-            unit.probe(now, check.interval, !unreachable.contains(&id.target));
+            unit.probe(now, check.interval);
             unit.serve(rate * after / 1_000);
         }
     }
 
-    /// What the executor of a generation sees at this moment: of targets that cannot be reached what was seen last.
+    /// What the executor of a generation sees at this moment: of targets that cannot be reached the
+    /// facts that were seen last.
     pub fn seen_by(&mut self, generation: u64, plan: &Plan) -> Observation {
         let (now, unreachable) = (self.now, self.unreachable());
         self.last_seen.retain(|id, _| unreachable.contains(&id.target));
         for (id, unit) in &self.units {
             let is_planned = plan.service(&id.service).is_some_and(|service| service.check_of(id).is_some());
-            if is_planned && !unreachable.contains(&id.target) {
+            if !is_planned {
+                continue;
+            }
+            if !unreachable.contains(&id.target) {
                 self.last_seen.insert(id.clone(), (unit.facts(id, now), unit.health.clone()));
+            } else if let Some((_, health)) = self.last_seen.get_mut(id) {
+                health.clone_from(&unit.health);
             }
         }
-        let (mine, others) =
-            std::mem::take(&mut self.landed).into_iter().partition(|(by, ..)| *by == generation);
+        let is_told = |landed: &Landed| landed.generation == generation && landed.told_at <= now;
+        let (told, others) = std::mem::take(&mut self.landed).into_iter().partition(is_told);
         self.landed = others;
-        let mine: Vec<_> = mine;
-        let effects = mine.into_iter().map(|(_, id, result)| (id, result)).collect();
+        let told: Vec<Landed> = told;
+        let effects = told.into_iter().map(|landed| (landed.id, landed.result)).collect();
         Observation { now, units: self.last_seen.clone(), unreachable, effects, ..Observation::default() }
     }
 
@@ -318,191 +350,4 @@ impl World {
         self.collected |= *action == Action::Collect;
         self.take_hold(action)
     }
-
-    fn land(&mut self, pending: &Pending) -> Result<Effect, EffectError> {
-        let passing = || EffectError::Passing { message: "simulated fault".to_owned() };
-        match pending.fault {
-            Some(EffectFault::FailsBefore) => Err(passing()),
-            Some(EffectFault::FailsForGood) => Err(EffectError::Terminal {
-                reason: ReasonCode::ActionFailed,
-                message: "simulated fault".to_owned(),
-            }),
-            Some(EffectFault::FailsAfter) => {
-                self.reach(pending)?;
-                Err(passing())
-            }
-            None => self.reach(pending),
-        }
-    }
-
-    /// An effect arrives at its target, which takes nothing from a stale executor.
-    fn reach(&mut self, pending: &Pending) -> Result<Effect, EffectError> {
-        let action = &pending.intent.action;
-        let target = match action {
-            Action::Prepare { target, .. }
-            | Action::Migrate { target, .. }
-            | Action::Commit { target, .. } => Some(target),
-            _ => action.unit().map(|unit| &unit.target),
-        };
-        if target.is_some_and(|target| self.unreachable().contains(target)) {
-            return Err(EffectError::Passing { message: "the target cannot be reached".to_owned() });
-        }
-        if pending.generation < self.generation && target.is_some() {
-            return Err(EffectError::Fenced { generation: self.generation });
-        }
-        if target.is_some() {
-            self.took_hold.push((pending.generation, action.clone()));
-        }
-        self.take_hold(action)
-    }
-
-    fn take_hold(&mut self, action: &Action) -> Result<Effect, EffectError> {
-        match action {
-            Action::Prepare { target, bundle, .. } => {
-                self.prepared.insert((target.clone(), *bundle));
-            }
-            Action::Start { unit } => self.start(unit),
-            Action::Judge { unit } => return Ok(Effect::Gate(self.judge(unit))),
-            Action::Admit { unit, weight } => self.admit(unit, *weight),
-            Action::Drain { unit, .. } => {
-                if let Some(unit) = self.units.get_mut(unit) {
-                    unit.weight = 0;
-                }
-            }
-            Action::Stop { unit, .. } => self.stop(unit),
-            Action::Verify { .. } => {
-                let errors = u64::from(!self.verify_passes);
-                return Ok(Effect::Gate(GateResult { samples: 9, errors, slow: 0, excerpt: Vec::new() }));
-            }
-            Action::Hook { moment, .. } if self.failing_hooks.contains(moment) => {
-                return Err(failed(ReasonCode::HookFailed));
-            }
-            Action::Migrate { .. } if self.migrations_fail => {
-                return Err(failed(ReasonCode::MigrationFailed));
-            }
-            Action::Migrate { target, service, bundle } => {
-                if !self.prepared.contains(&(target.clone(), *bundle)) {
-                    self.violations.push(format!("migration of {service}, whose bundle is not there"));
-                }
-                self.migrated.push((target.clone(), service.clone()));
-            }
-            Action::Hook { .. } | Action::Collect => {}
-            Action::Commit { target, services } => {
-                self.ledgers.entry(target.clone()).or_default().extend(services.clone());
-            }
-        }
-        Ok(Effect::Done)
-    }
-
-    fn start(&mut self, unit: &UnitId) {
-        if !self.prepared.contains(&(unit.target.clone(), unit.bundle)) {
-            self.violations.push(format!("start of {unit:?}, whose bundle is not there"));
-        }
-        if !self.units.get(unit).is_some_and(|unit| !unit.has_exited(self.now) && unit.ends_at.is_none()) {
-            self.place(unit, 0);
-        }
-    }
-
-    fn place(&mut self, id: &UnitId, weight: u16) {
-        let starts = self.starts.entry(id.clone()).or_default();
-        let fits = |rule: &&Rule| {
-            rule.bundle.is_none_or(|bundle| bundle == id.bundle)
-                && rule.slot.is_none_or(|slot| slot == id.slot)
-                && rule.starts_below.is_none_or(|limit| *starts < limit)
-        };
-        let behaviour = self.rules.iter().find(fits).map_or(Behaviour::Good(100), |rule| rule.behaviour);
-        *starts += 1;
-        let unit = WorldUnit {
-            behaviour,
-            started_at: self.now,
-            weight,
-            ends_at: None,
-            health: Health::default(),
-            witness: Health::default(),
-            next_probe: self.now,
-            requests: 0,
-            errors: 0,
-        };
-        self.units.insert(id.clone(), unit);
-    }
-
-    fn judge(&self, unit: &UnitId) -> GateResult {
-        let share = match self.units.get(unit).map(|unit| unit.behaviour) {
-            Some(Behaviour::FailsRequests(percent)) => percent,
-            Some(_) => 0,
-            None => 100,
-        };
-        GateResult { samples: 100, errors: share, slow: 0, excerpt: Vec::new() }
-    }
-
-    fn admit(&mut self, id: &UnitId, weight: u16) {
-        let now = self.now;
-        match self.units.get_mut(id) {
-            Some(unit) => {
-                if !unit.health.ever_passed && !unit.has_exited(now) {
-                    self.violations.push(format!("{id:?} got traffic before it was ever healthy"));
-                }
-                unit.weight = weight;
-            }
-            None => self.violations.push(format!("{id:?} got traffic and is not there")),
-        }
-    }
-
-    fn stop(&mut self, id: &UnitId) {
-        let now = self.now;
-        if let Some(unit) = self.units.get_mut(id) {
-            let exited = unit.has_exited(now);
-            if unit.weight > 0 && !exited {
-                self.violations.push(format!("{id:?} was stopped while in traffic"));
-            }
-            unit.ends_at = Some(if exited { now } else { now + STOPS_IN });
-        }
-    }
-}
-
-/// A step of a simulated rollout: what was decided, and when.
-#[derive(Debug, Clone)]
-pub struct SimulatedStep {
-    /// When.
-    pub at: Millis,
-    /// What.
-    pub decision: Decision,
-}
-
-/// Runs a rollout in a world until it ends or is left, at most `limit` milliseconds long. `watch` sees the world at
-/// every observation, before and after the decision's effects were begun.
-pub fn simulate(
-    plan: &Plan,
-    world: &mut World,
-    mut state: State,
-    commands: &BTreeMap<u64, Command>,
-    limit: Millis,
-    mut watch: impl FnMut(&World, &State, Option<&Decision>),
-) -> (State, Vec<SimulatedStep>) {
-    let mut steps = Vec::new();
-    let end = world.now + limit;
-    let mut turn = 0;
-    while world.now < end {
-        let mut seen = world.observe(plan, TICK);
-        seen.fresh = turn == 0;
-        seen.commands.extend(commands.get(&turn));
-        turn += 1;
-        watch(world, &state, None);
-        let decision = decide(plan, &state, &seen);
-        for intent in &decision.intents {
-            world.perform(intent);
-        }
-        watch(world, &decision.next, Some(&decision));
-        state = decision.next.clone();
-        let leave = decision.leave.is_some() || state.outcome().is_some();
-        steps.push(SimulatedStep { at: world.now, decision });
-        if leave {
-            break;
-        }
-    }
-    (state, steps)
-}
-
-fn failed(reason: ReasonCode) -> EffectError {
-    EffectError::Terminal { reason, message: "simulated fault".to_owned() }
 }

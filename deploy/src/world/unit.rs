@@ -26,9 +26,9 @@ pub(super) struct WorldUnit {
 impl WorldUnit {
     pub(super) fn has_exited(&self, now: Millis) -> bool {
         match self.behaviour {
-            Behaviour::ExitsAfter(after) | Behaviour::OutOfMemoryAfter(after) => {
-                now >= self.started_at + after
-            }
+            Behaviour::ExitsAfter(after)
+            | Behaviour::KilledAfter(after)
+            | Behaviour::OutOfMemoryAfter(after) => now >= self.started_at + after,
             _ => false,
         }
     }
@@ -47,18 +47,14 @@ impl WorldUnit {
         }
     }
 
-    /// Asks it, if it is time. An observer on its own target is not hindered by one that cannot be `reached`.
-    pub(super) fn probe(&mut self, now: Millis, interval: Millis, reached: bool) {
+    /// Asks it, if it is time.
+    pub(super) fn probe(&mut self, now: Millis, interval: Millis) {
         if now < self.next_probe || self.ends_at.is_some() || self.has_exited(now) {
             return;
         }
         self.next_probe = now + interval;
         let answer = self.answer(now);
-        if reached {
-            self.hear(now, &answer);
-        } else {
-            self.witness = std::mem::take(&mut self.witness).with(now, answer);
-        }
+        self.hear(now, &answer);
     }
 
     /// Takes an answer over into what is known of its health.
@@ -78,11 +74,13 @@ impl WorldUnit {
     }
 
     pub(super) fn facts(&self, id: &UnitId, now: Millis) -> UnitFacts {
+        let out_of_memory = matches!(self.behaviour, Behaviour::OutOfMemoryAfter(_));
+        let by_signal = out_of_memory || matches!(self.behaviour, Behaviour::KilledAfter(_));
         let phase = match (self.has_exited(now), self.ends_at) {
             (true, _) => UnitPhase::Exited(Exit {
-                code: matches!(self.behaviour, Behaviour::ExitsAfter(_)).then_some(1),
-                signal: matches!(self.behaviour, Behaviour::OutOfMemoryAfter(_)).then_some(9),
-                out_of_memory: matches!(self.behaviour, Behaviour::OutOfMemoryAfter(_)),
+                code: (!by_signal).then_some(1),
+                signal: by_signal.then_some(9),
+                out_of_memory,
                 at: now,
             }),
             (false, Some(_)) => UnitPhase::Stopping,

@@ -20,6 +20,9 @@
 //! Times are whole numbers with `ms`, `s` or `m`; sizes are whole numbers with `kB`, `MB` or `GB` (powers of 1000);
 //! shares lie between 0 and 1. `error-rate` and `slow-rate` spare `/health`, `/ready` and `/metrics`: only who looks at
 //! real traffic sees them. Their choice is evenly spaced and the same in every run: `0.2` is every fifth request.
+//!
+//! A fault with `@` and a number after it, such as `never-ready@1` or `exit-after=5s@1`, concerns the unit in that slot
+//! alone (`FAIRLEAD_UNIT`, which Fairlead sets to `SERVICE/SLOT`): so one unit of a service can be bad among good ones.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -87,20 +90,29 @@ pub struct FaultError {
 }
 
 impl Faults {
-    /// Reads the value of `NOOGH_FAULT`. Blanks around a fault and empty entries do not matter.
+    /// Reads the value of `NOOGH_FAULT` for the unit in `slot`; `None`: for one that is in no slot. Blanks around a fault
+    /// and empty entries do not matter.
     ///
     /// # Errors
-    /// The first fault that is unknown, has a bad value, or stands there twice.
-    pub fn parse(text: &str) -> Result<Self, FaultError> {
+    /// The first fault that is unknown, has a bad value, or stands there twice, whichever slot it is for.
+    pub fn parse(text: &str, slot: Option<u16>) -> Result<Self, FaultError> {
         let mut faults = Self::default();
         let mut seen = BTreeSet::new();
         for fault in text.split(',').map(str::trim).filter(|fault| !fault.is_empty()) {
             let fail = |problem| FaultError { fault: fault.chars().take(80).collect(), problem };
+            let (fault, only) = match fault.split_once('@') {
+                Some((fault, only)) => (fault, Some(number_of_slot(only).map_err(fail)?)),
+                None => (fault, None),
+            };
             let (name, value) =
                 fault.split_once('=').map_or((fault, None), |(name, value)| (name, Some(value)));
-            if !seen.insert(name) {
+            if !seen.insert((name, only)) {
                 return Err(fail("stands there twice".to_owned()));
             }
+            // What is for another unit is read all the same, so that a slip shows in every unit.
+            let mut elsewhere = Self::default();
+            let concerned = only.is_none() || only == slot;
+            let faults = if concerned { &mut faults } else { &mut elsewhere };
             faults.set(name, value).map_err(fail)?;
         }
         Ok(faults)
@@ -145,6 +157,10 @@ impl Share {
         let chosen = |count: u128| count * u128::from(self.0) / 1_000_000;
         chosen(u128::from(nth) + 1) > chosen(u128::from(nth))
     }
+}
+
+fn number_of_slot(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("`{text}` is not the number of a slot such as `1`"))
 }
 
 /// Why a name and its value, or the lack of one, are no fault.
@@ -200,7 +216,7 @@ mod tests {
 
     #[test]
     fn reads_every_known_fault() {
-        let faults = Faults::parse(&KNOWN.join(", ")).unwrap();
+        let faults = Faults::parse(&KNOWN.join(", "), None).unwrap();
         assert_eq!(
             faults,
             Faults {
@@ -225,7 +241,7 @@ mod tests {
     #[test]
     fn nothing_is_no_fault() {
         for text in ["", " ", ",", " , ,"] {
-            assert_eq!(Faults::parse(text), Ok(Faults::default()), "{text:?}");
+            assert_eq!(Faults::parse(text, None), Ok(Faults::default()), "{text:?}");
         }
     }
 
@@ -256,11 +272,28 @@ mod tests {
             ("memory-growth=20MB", "not a growth"),
             ("memory-growth=0MB/s", "not a growth"),
             ("memory-growth=99999999999999GB/s", "not a growth"),
+            ("hang@", "not the number of a slot"),
+            ("hang@one", "not the number of a slot"),
+            ("hang@65536", "not the number of a slot"),
+            ("hang@0,hang@0", "twice"),
+            ("explode@0", "no such fault"),
         ] {
-            let message = Faults::parse(text).unwrap_err().to_string();
+            let message = Faults::parse(text, Some(1)).unwrap_err().to_string();
             assert!(message.contains(problem), "{text}: {message}");
             assert!(KNOWN.iter().all(|known| message.contains(known)), "{text}: {message}");
         }
+    }
+
+    #[test]
+    fn a_fault_with_a_slot_concerns_that_unit_alone() {
+        let of = |slot| Faults::parse("exit-after=2s@1, never-ready@1, hang@2, wrong-port", slot).unwrap();
+        let everywhere = Faults { wrong_port: true, ..Faults::default() };
+        assert_eq!(of(None), everywhere);
+        assert_eq!(of(Some(0)), everywhere);
+        let second =
+            Faults { exit_after: Some(Duration::from_secs(2)), never_ready: true, ..everywhere.clone() };
+        assert_eq!(of(Some(1)), second);
+        assert_eq!(of(Some(2)), Faults { hang: true, ..everywhere });
     }
 
     #[test]
@@ -278,7 +311,7 @@ mod tests {
 
     #[test]
     fn flapping_starts_ready_and_changes_after_each_period() {
-        let faults = Faults::parse("flap=3s").unwrap();
+        let faults = Faults::parse("flap=3s", None).unwrap();
         for (up_ms, flapped) in [(0, false), (2_999, false), (3_000, true), (5_999, true), (6_000, false)] {
             assert_eq!(faults.flapped(Duration::from_millis(up_ms)), flapped, "after {up_ms} ms");
         }

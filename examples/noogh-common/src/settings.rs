@@ -6,6 +6,7 @@
 //! | `API_PORT`, `MCP_PORT` | 8000, 8001 | the port to listen on; 0 = a free one, which the log names |
 //! | `LOG_LEVEL` | INFO | ERROR, WARN, INFO or DEBUG |
 //! | `FAIRLEAD_RELEASE`, `FAIRLEAD_BUNDLE` | unknown | who the service is; Fairlead sets them |
+//! | `FAIRLEAD_UNIT` | – | which unit the service is, as `SERVICE/SLOT`; Fairlead sets it |
 //! | `API_CONFIG`, `MCP_CONFIG` | – | a config file of `key = value` lines |
 //! | `HF_TOKEN_FILE` | – | a file with the token for the model hub, a secret |
 //! | `NOOGH_FAULT` | – | ways to misbehave, see [`crate::fault`] |
@@ -83,6 +84,10 @@ impl Settings {
     /// [`StartError::Settings`] with every variable that has a bad value.
     pub fn read(spec: &Spec, lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, StartError> {
         let mut reader = Reader { lookup, problems: Vec::new() };
+        let slot = reader.value("FAIRLEAD_UNIT", None, |text| {
+            let slot = text.rsplit_once('/').and_then(|(_, slot)| slot.parse().ok());
+            slot.map(Some).ok_or_else(|| format!("`{text}` is not a unit such as `api/1`"))
+        });
         let settings = Self {
             host: reader.value(spec.host_variable, IpAddr::V4(Ipv4Addr::UNSPECIFIED), |text| {
                 text.parse()
@@ -95,7 +100,7 @@ impl Settings {
             release: reader.value("FAIRLEAD_RELEASE", UNKNOWN.to_owned(), |text| Ok(text.to_owned())),
             bundle: reader.value("FAIRLEAD_BUNDLE", UNKNOWN.to_owned(), |text| Ok(text.to_owned())),
             faults: reader.value("NOOGH_FAULT", Faults::default(), |text| {
-                Faults::parse(text).map_err(|error| error.to_string())
+                Faults::parse(text, slot).map_err(|error| error.to_string())
             }),
             config_path: reader.path(spec.config_variable),
             token_path: reader.path(TOKEN_VARIABLE),
