@@ -68,6 +68,10 @@ pub(crate) struct State {
     pub(crate) router: Option<RouterRecord>,
     /// Routers before it that still answer what they were asked.
     pub(crate) retiring: Vec<RouterRecord>,
+    /// A router that is about to be started, without its process. Written before that exists: whoever reads it ends the
+    /// process if there is one, which has no socket yet.
+    #[serde(default)]
+    pub(crate) starting: Option<RouterRecord>,
 }
 
 /// What is known of one unit.
@@ -191,6 +195,7 @@ impl State {
             self.units.clear();
             self.router = None;
             self.retiring.clear();
+            self.starting = None;
             boot_id.clone_into(&mut self.boot_id);
         }
         self
@@ -200,6 +205,11 @@ impl State {
     pub(crate) fn processes(&self) -> impl Iterator<Item = Process> {
         let routers = self.router.iter().chain(&self.retiring).filter_map(|router| router.process);
         self.units.values().filter_map(Unit::process).chain(routers)
+    }
+
+    /// Whether something was about to be started whose process, if it has one, is not on record.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.starting.is_some() || self.units.values().any(|unit| unit.life == Life::Starting)
     }
 
     /// The bundles that units run from.
