@@ -89,7 +89,8 @@ mod armed {
             }
             let Some((name, number)) = text.split_once('#') else { return Self::Name(text.to_owned(), 0) };
             let number = number.parse::<u64>().ok().filter(|number| *number > 0);
-            let number = number.unwrap_or_else(|| panic!("{KILL_AT}: `{text}` does not end in a number from 1"));
+            let number =
+                number.unwrap_or_else(|| panic!("{KILL_AT}: `{text}` does not end in a number from 1"));
             Self::Name(name.to_owned(), number - 1)
         }
 
@@ -189,7 +190,11 @@ mod armed {
         use super::*;
 
         fn points(kill_at: &str) -> Points {
-            Points { kill_at: Some(Place::parse(kill_at)), signal: Some(Signal::SIGTERM), ..Points::default() }
+            Points {
+                kill_at: Some(Place::parse(kill_at)),
+                signal: Some(Signal::SIGTERM),
+                ..Points::default()
+            }
         }
 
         #[test]

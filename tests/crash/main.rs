@@ -1,7 +1,7 @@
 //! The program cut off at every boundary at which it writes something down or changes something: it can be taken up
 //! from everywhere, and a stale executor changes nothing. The program is built with its fail points for this.
 //!
-//! `tests/all` runs a sample, whose seed is printed; `tests/crash/sweep` runs all of it.
+//! `tests/all` runs a sample, whose seed is printed; `tests/crash/sweep` says how to run all of it.
 
 mod judge;
 mod scenario;

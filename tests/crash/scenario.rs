@@ -169,6 +169,8 @@ fn quick_shape() -> Shape {
     shape.api().replicas = 2;
     shape.batches = vec!["1", "100%"];
     shape.healthy_passes = 2;
+    // So few that every rollout removes one.
+    shape.keep_releases = 2;
     let timings =
         [("interval", "50ms"), ("healthy-for", "60ms"), ("healthy-deadline", "8s"), ("bake", "60ms")];
     for (key, value) in timings {
