@@ -106,11 +106,12 @@ impl Scenario {
 
     /// A project in which everything is ready for [`Self::change`].
     pub(crate) fn ground(self) -> Ground {
-        self.ground_with(|_| ())
+        self.ground_with(["800ms", "1s"], |_| ())
     }
 
-    /// The same with something else in its shape.
-    pub(crate) fn ground_with(self, change: impl FnOnce(&mut Shape)) -> Ground {
+    /// The same with something else in its shape, and with the time after which a unit that fails ends, and the bake in
+    /// which it does.
+    pub(crate) fn ground_with(self, [life, bake]: [&str; 2], change: impl FnOnce(&mut Shape)) -> Ground {
         let mut shape = self.shape();
         change(&mut shape);
         let mut project = Project::with(shape);
@@ -127,8 +128,8 @@ impl Scenario {
         if self.fails() {
             project.reshape(|shape| {
                 // They become healthy, get their traffic, and end under watch: at the latest there.
-                shape.fault("exit-after=800ms");
-                shape.timing("bake", "1s");
+                shape.fault(&format!("exit-after={life}"));
+                shape.timing("bake", bake);
             });
         }
         Ground { project, other: Some(first).filter(|_| self.is_back()) }

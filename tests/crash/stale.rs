@@ -37,6 +37,9 @@ const EXPIRY: Duration = Duration::from_millis(2_200);
 /// How long a deploy may take to come to the effect.
 const COMES: Duration = Duration::from_secs(30);
 
+/// How often a case is tried whose executor was stopped in the middle of a renewal, which lasts a hundredth of the time.
+const TRIES: usize = 4;
+
 /// Rounds in `tests/all`; all kinds of effect, before and after, take 60.
 const ROUNDS: usize = 12;
 
@@ -120,18 +123,26 @@ impl Case {
         }
     }
 
-    /// Plays it: how the stale executor ended.
-    fn play(self) -> &'static str {
-        let Ground { mut project, other } =
-            self.scenario.ground_with(|shape| shape.lease = (LEASE.0.to_owned(), LEASE.1.to_owned()));
+    /// Plays it: how the stale executor ended. `None`: it was stopped in the middle of a renewal of its lease, and nobody
+    /// can take over then until it is ended by hand.
+    fn play(self) -> Option<&'static str> {
+        // A new unit is in traffic when it ends, also on a busy machine: the way back has something to bring back.
+        let Ground { mut project, other } = self
+            .scenario
+            .ground_with(["4s", "5s"], |shape| shape.lease = (LEASE.0.to_owned(), LEASE.1.to_owned()));
         self.scenario.change(&mut project);
         let old = Standing::now(&project);
         let new = if self.scenario.is_back() { other } else { Some(Standing::tree(&project)) };
         let run = self.stopped(&project);
+        pause(EXPIRY);
+        if is_locked(&project) {
+            run.crash();
+            project.run(&["resume"]).expect(self.scenario.code());
+            return None;
+        }
         if self.is_elsewhere {
             move_elsewhere(&project);
         }
-        pause(EXPIRY);
         let stands = match self.then {
             Then::Resume => {
                 project.run(&["resume"]).expect(self.scenario.code());
@@ -142,7 +153,6 @@ impl Case {
                 vec![old]
             }
         };
-        judge(&project, &stands);
         let before = (Tree::of(project.path(), &LOGS), project.units());
         run.signal(Signal::SIGCONT);
         let stale = run.wait();
@@ -151,8 +161,8 @@ impl Case {
         assert_eq!(before.1, after.1, "the stale one changed units: {stale:?}");
         judge(&project, &stands);
         match (self.is_elsewhere, stale.code, stale.signal) {
-            (true, Some(13), None) => "went on, was refused and exited 13",
-            (false, None, Some(9)) => "was killed at the takeover",
+            (true, Some(13), None) => Some("went on, was refused and exited 13"),
+            (false, None, Some(9)) => Some("was killed at the takeover"),
             _ => panic!("the stale one went on: {stale:?}"),
         }
     }
@@ -168,6 +178,12 @@ impl Case {
         });
         run
     }
+}
+
+/// Whether the executor stands still with the lock of the record.
+fn is_locked(project: &Project) -> bool {
+    let lock = fs::File::open(project.state().join("local/record/record.lock")).expect("the record's lock");
+    lock.try_lock().is_err()
 }
 
 /// Lets the holder of the lease be a process of another container, which cannot be killed from here.
@@ -193,7 +209,9 @@ fn a_stale_executor_changes_nothing_at_any_kind_of_effect() {
         }
         // A few rounds are spread over all places.
         let case = Case::of_round(first + round * (EFFECTS.len() * 2 / rounds).max(1));
-        match catch_unwind(AssertUnwindSafe(|| case.play())) {
+        match catch_unwind(AssertUnwindSafe(|| {
+            (0..TRIES).find_map(|_| case.play()).expect("a stop elsewhere")
+        })) {
             Ok(end) => {
                 say(&format!("stale at {case}: it {end}"));
                 *ends.lock().expect("none panicked").entry(end.to_owned()).or_default() += 1;
