@@ -7,7 +7,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `FAIRLEAD_CROSSINGS` | a file to which each crossing is appended as `NUMBER NAME` |
-//! | `FAIRLEAD_KILL_AT` | the crossing, by its number or its name, at which the process signals itself, once |
+//! | `FAIRLEAD_KILL_AT` | the crossing at which the process signals itself, once: its number, its name, or `NAME#2` for the second of that name |
 //! | `FAIRLEAD_KILL_SIGNAL` | `KILL` (default), `TERM`, `INT` or `STOP` |
 //! | `FAIRLEAD_KILL_IN` | `supervisor`: not this process is meant, but the supervisor that it starts |
 
@@ -69,8 +69,43 @@ mod armed {
         count: u64,
         list: Option<File>,
         /// `None` once it has happened.
-        kill_at: Option<String>,
+        kill_at: Option<Place>,
         signal: Option<Signal>,
+    }
+
+    /// One crossing of a run.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Place {
+        /// By its number.
+        Number(u64),
+        /// By its name; after so many more of that name.
+        Name(String, u64),
+    }
+
+    impl Place {
+        fn parse(text: &str) -> Self {
+            if let Ok(number) = text.parse() {
+                return Self::Number(number);
+            }
+            let Some((name, number)) = text.split_once('#') else { return Self::Name(text.to_owned(), 0) };
+            let number = number.parse::<u64>().ok().filter(|number| *number > 0);
+            let number =
+                number.unwrap_or_else(|| panic!("{KILL_AT}: `{text}` does not end in a number from 1"));
+            Self::Name(name.to_owned(), number - 1)
+        }
+
+        /// Whether it is this crossing.
+        fn is_reached(&mut self, count: u64, name: &str) -> bool {
+            match self {
+                Self::Number(number) => *number == count,
+                Self::Name(wanted, _) if wanted != name => false,
+                Self::Name(_, 0) => true,
+                Self::Name(_, more) => {
+                    *more -= 1;
+                    false
+                }
+            }
+        }
     }
 
     /// Counts a crossing and does what the variables say of it. A process that kills itself does not return from here.
@@ -133,7 +168,8 @@ mod armed {
                 Ok("STOP") => Signal::SIGSTOP,
                 Ok(other) => panic!("{KILL_SIGNAL}: `{other}` is not KILL, TERM, INT or STOP"),
             };
-            Self { count: 0, list, kill_at: std::env::var(KILL_AT).ok(), signal: Some(signal) }
+            let kill_at = std::env::var(KILL_AT).ok().map(|text| Place::parse(&text));
+            Self { count: 0, list, kill_at, signal: Some(signal) }
         }
 
         /// Counts a crossing; the signal that is due at it, if one is.
@@ -144,8 +180,8 @@ mod armed {
                 let line = format!("{} {name}\n", self.count);
                 list.write_all(line.as_bytes()).expect("the list of crossings can be written");
             }
-            let is_due = |at: &mut String| *at == name || at.parse() == Ok(self.count);
-            self.kill_at.take_if(is_due).and(self.signal)
+            let count = self.count;
+            self.kill_at.take_if(|at| at.is_reached(count, name)).and(self.signal)
         }
     }
 
@@ -154,15 +190,20 @@ mod armed {
         use super::*;
 
         fn points(kill_at: &str) -> Points {
-            Points { kill_at: Some(kill_at.to_owned()), signal: Some(Signal::SIGTERM), ..Points::default() }
+            Points {
+                kill_at: Some(Place::parse(kill_at)),
+                signal: Some(Signal::SIGTERM),
+                ..Points::default()
+            }
         }
 
         #[test]
         fn a_signal_is_due_once_by_number_or_by_name() {
-            for kill_at in ["2", "b"] {
+            for (kill_at, expected) in [("2", 2), ("b", 2), ("b#2", 3), ("b#3", 5)] {
                 let mut points = points(kill_at);
-                let due: Vec<_> = ["a", "b", "b"].map(|name| points.cross(name).is_some()).to_vec();
-                assert_eq!(due, [false, true, false], "{kill_at}");
+                let due = ["a", "b", "b", "a", "b", "b"].map(|name| points.cross(name).is_some());
+                let due: Vec<_> = (1..).zip(due).filter(|(_, is_due)| *is_due).collect();
+                assert_eq!(due, [(expected, true)], "{kill_at}");
             }
         }
 

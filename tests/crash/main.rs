@@ -1,7 +1,7 @@
 //! The program cut off at every boundary at which it writes something down or changes something: it can be taken up
 //! from everywhere, and a stale executor changes nothing. The program is built with its fail points for this.
 //!
-//! `tests/all` runs a sample, whose seed is printed; `tests/crash/sweep` runs all of it.
+//! `tests/all` runs a sample, whose seed is printed; `tests/crash/sweep` says how to run all of it.
 
 mod judge;
 mod scenario;
@@ -9,29 +9,34 @@ mod series;
 mod stale;
 mod sweep;
 
-use nix::sys::signal::Signal;
 use scenario::Scenario;
-use series::{Extent, SIGNALS};
+use series::{Extent, Grounds, Row};
 use std::{
     collections::BTreeMap,
     fs,
     str::FromStr,
-    time::{Duration, SystemTime},
+    sync::Mutex,
+    time::{Duration, Instant, SystemTime},
 };
-use sweep::{Case, Cut, Ended, Then};
+use sweep::{Case, Cut, Ended, Stroke, Then};
 
 /// Crossings of the sample.
-const CROSSINGS: usize = 40;
+const CROSSINGS: usize = 200;
 
 /// Kills at random times of the sample.
-const MOMENTS: usize = 10;
+const MOMENTS: usize = 50;
 
-/// Cases side by side: as many as the smallest machine that all this is for has cores.
-const JOBS: usize = 2;
+/// Cases side by side: three times as many as the smallest machine that all this is for has cores, because they mostly
+/// wait.
+const JOBS: usize = 6;
 
 /// A variable that says how much is to be done.
 fn variable<T: FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn jobs() -> usize {
+    variable("SWEEP_JOBS", JOBS)
 }
 
 #[expect(clippy::print_stdout, reason = "the numbers are the result of this test")]
@@ -50,97 +55,123 @@ impl Chance {
         Self(seed)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    /// From 0 up to, not including, 1.
+    fn share(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    fn then(&mut self) -> Then {
-        if self.below(2) == 0 { Then::Resume } else { Then::Rollback }
+        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
-/// How many crossings a run of each scenario has, and how long it takes.
-fn measure() -> BTreeMap<Scenario, (u64, Duration)> {
-    let measure = |scenario| {
-        let begun = std::time::Instant::now();
-        let case = Case { scenario, cut: Cut::Crossing(u64::MAX, Signal::SIGKILL), then: Then::Resume };
-        let mut ground = scenario.ground();
-        let prepared = begun.elapsed();
-        match case.play(&mut ground) {
-            Ended::Uncut(crossings) => (scenario, (crossings, begun.elapsed() - prepared)),
-            cut @ Ended::Cut { .. } => panic!("{}: {cut:?}", scenario.name()),
-        }
+/// How many crossings a run of each scenario has, of the command and of its supervisor, and how long it takes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Measured {
+    command: u64,
+    supervisor: u64,
+    took: Duration,
+}
+
+/// Plays every scenario uncut, which leaves a project of each for what follows.
+fn measure(grounds: &Grounds, jobs: usize) -> BTreeMap<Scenario, Measured> {
+    let (left, measured) = (Mutex::new(Scenario::all()), Mutex::new(BTreeMap::new()));
+    series::side_by_side(jobs, || {
+        let Some(scenario) = left.lock().expect("none panicked").pop() else { return false };
+        let play = |stroke| {
+            let case = Case { scenario, cut: Cut::Crossing(u64::MAX, stroke), then: Then::Resume };
+            match grounds.play(case) {
+                Ok(Ended::Uncut { crossings, took }) => (crossings, took),
+                other => panic!("{case}: {other:?}"),
+            }
+        };
+        let (supervisor, _) = play(Stroke::Supervisor);
+        let (command, took) = play(Stroke::Kill);
+        let measure = Measured { command, supervisor, took };
+        measured.lock().expect("none panicked").insert(scenario, measure);
+        true
+    });
+    measured.into_inner().expect("none panicked")
+}
+
+/// Cases in turn of all scenarios and all strokes, each at a place that chance picks.
+fn draw(chance: &mut Chance, measured: &BTreeMap<Scenario, Measured>) -> Vec<Case> {
+    let scenarios = Scenario::all();
+    let (crossings, moments) = (variable("SWEEP_CROSSINGS", CROSSINGS), variable("SWEEP_MOMENTS", MOMENTS));
+    let case = |index: usize| {
+        let scenario = scenarios[index % scenarios.len()];
+        let Measured { command, supervisor, took } = measured[&scenario];
+        let stroke = Stroke::ALL[index / scenarios.len() % Stroke::ALL.len()];
+        let place = chance.share();
+        let cut = if index < crossings {
+            let count = if stroke == Stroke::Supervisor { supervisor } else { command };
+            Cut::Crossing(1 + (count as f64 * place) as u64, stroke)
+        } else {
+            Cut::Time(took.mul_f64(place))
+        };
+        let then = if chance.share() < 0.5 { Then::Resume } else { Then::Rollback };
+        Case { scenario, cut, then }
     };
-    Scenario::ALL.into_iter().map(measure).collect()
+    (0..crossings + moments).map(case).collect()
 }
 
 /// Shows the rows and fails if anything in them did.
-fn assert_rows(rows: &BTreeMap<String, series::Row>) {
+fn assert_rows(rows: &BTreeMap<String, Row>, left_over: &[String]) {
     for (name, row) in rows {
-        say(&format!("{name:<18}{row}"));
+        say(&format!("{name:<28}{row}"));
     }
-    let failures: Vec<_> = rows.values().flat_map(|row| &row.failures).cloned().collect();
+    let failures: Vec<_> = rows.values().flat_map(|row| &row.failures).chain(left_over).cloned().collect();
     assert!(failures.is_empty(), "{} cases failed:\n{}", failures.len(), failures.join("\n\n"));
 }
 
 #[test]
 fn a_run_that_is_cut_off_anywhere_can_be_taken_up_or_rolled_back() {
-    let mut chance = Chance::seeded();
-    let measured = measure();
-    let (crossings, moments) = (variable("SWEEP_CROSSINGS", CROSSINGS), variable("SWEEP_MOMENTS", MOMENTS));
-    let mut cases = Vec::new();
-    for index in 0..crossings + moments {
-        let scenario = Scenario::ALL[index % Scenario::ALL.len()];
-        let (count, took) = measured[&scenario];
-        let cut = if index < crossings {
-            Cut::Crossing(1 + chance.below(count), SIGNALS[index / Scenario::ALL.len() % SIGNALS.len()])
-        } else {
-            Cut::Time(took.mul_f64(chance.below(1_000) as f64 / 1_000.0))
-        };
-        cases.push(Case { scenario, cut, then: chance.then() });
+    let (mut chance, jobs, grounds) = (Chance::seeded(), jobs(), Grounds::default());
+    let begun = Instant::now();
+    let measured = measure(&grounds, jobs);
+    for (scenario, measure) in &measured {
+        let Measured { command, supervisor, took } = measure;
+        say(&format!("{scenario:<18}{command:>4} crossings, {supervisor:>4} of its supervisor, {took:.1?}"));
     }
-    let rows = series::these(cases, variable("SWEEP_JOBS", JOBS));
-    assert_rows(&rows.into_iter().map(|(name, row)| (name.to_owned(), row)).collect());
+    say(&format!("measured in {:.0?}", begun.elapsed()));
+    let rows = series::these(&grounds, draw(&mut chance, &measured), jobs);
+    let left_over = grounds.end(jobs);
+    say(&format!("{jobs} side by side, {:.0?}", begun.elapsed()));
+    assert_rows(&rows.into_iter().map(|(scenario, row)| (scenario.to_string(), row)).collect(), &left_over);
 }
 
-/// All of it, in an hour or so; `SWEEP_SCENARIOS` and `SWEEP_SIGNALS` choose a part.
+/// All of it, in hours; `SWEEP_SCENARIOS` and `SWEEP_SIGNALS` choose a part.
 #[test]
 #[ignore = "hours: run by tests/crash/sweep"]
 fn every_crossing() {
     let chosen = |name: &str, variable: &str| {
         std::env::var(variable).map_or(true, |list| list.split(',').any(|one| one == name))
     };
-    let extent = Extent {
-        jobs: variable("SWEEP_JOBS", JOBS) as u64,
-        step: variable("SWEEP_STEP", 1),
-        limit: Duration::from_secs(60 * variable("SWEEP_MINUTES", 600)),
-    };
-    let mut rows = BTreeMap::new();
-    for scenario in Scenario::ALL.into_iter().filter(|one| chosen(one.name(), "SWEEP_SCENARIOS")) {
-        for signal in SIGNALS.into_iter().filter(|one| chosen(&one.as_str()[3..], "SWEEP_SIGNALS")) {
-            let name = format!("{} {}", scenario.name(), &signal.as_str()[3..]);
-            let row = series::every_crossing(scenario, |number| Cut::Crossing(number, signal), extent);
-            say(&format!("{name:<18}{row}"));
-            rows.insert(name, row);
+    let jobs = jobs();
+    let limit = Duration::from_secs(60 * variable("SWEEP_MINUTES", 600));
+    let extent = Extent { jobs, step: variable("SWEEP_STEP", 1), limit };
+    let (mut rows, mut left_over) = (BTreeMap::new(), Vec::new());
+    let begun = Instant::now();
+    for scenario in Scenario::all() {
+        let grounds = Grounds::default();
+        for stroke in Stroke::ALL {
+            if chosen(&scenario.to_string(), "SWEEP_SCENARIOS")
+                && chosen(&stroke.to_string(), "SWEEP_SIGNALS")
+            {
+                let name = format!("{scenario} {stroke}");
+                let row = series::every_crossing(&grounds, scenario, stroke, extent);
+                say(&format!("{name:<28}{row}"));
+                rows.insert(name, row);
+            }
         }
-        // Only when asked for: a supervisor that is killed right after it started a router leaves that router behind,
-        // and one killed at its start makes the rollout end with 3 although it is open.
-        if std::env::var("SWEEP_SIGNALS").is_ok_and(|list| list.contains("supervisor")) {
-            let name = format!("{} supervisor", scenario.name());
-            let row = series::every_crossing(scenario, Cut::Supervisor, extent);
-            say(&format!("{name:<18}{row}"));
-            rows.insert(name, row);
-        }
+        left_over.extend(grounds.end(jobs));
     }
     let mut places = BTreeMap::<&String, u64>::new();
     rows.values()
         .flat_map(|row| &row.places)
         .for_each(|(place, count)| *places.entry(place).or_default() += count);
     places.iter().for_each(|(place, count)| say(&format!("{count:>6} {place}")));
-    assert_rows(&rows);
+    say(&format!("{jobs} side by side, {:.0?}", begun.elapsed()));
+    assert_rows(&rows, &left_over);
 }
 
 /// What is released has no fail points; the same search finds them in the build that has.

@@ -5,7 +5,11 @@ use crate::{
     scenario::{Ground, Scenario},
 };
 use nix::sys::signal::Signal;
-use std::{ffi::OsStr, fmt, fs, time::Duration};
+use std::{
+    ffi::OsStr,
+    fmt, fs,
+    time::{Duration, Instant},
+};
 use tests::{Output, Process, Project, pause, processes_under, signal, wait_for};
 
 /// How long a process that was killed may take to vanish.
@@ -14,12 +18,45 @@ const VANISH: Duration = Duration::from_secs(5);
 /// Where and how a run is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// It signals itself at this crossing, counted from 1.
-    Crossing(u64, Signal),
-    /// Its supervisor kills itself at its own crossing with this number.
-    Supervisor(u64),
+    /// It, or its supervisor, signals itself at its own crossing with this number, counted from 1.
+    Crossing(u64, Stroke),
     /// It is killed this long after its start.
     Time(Duration),
+}
+
+/// Who is hit at a crossing, and by what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stroke {
+    /// The command, by SIGKILL.
+    Kill,
+    /// The command, by SIGTERM.
+    Term,
+    /// The command, by SIGINT.
+    Int,
+    /// The supervisor, by SIGKILL. The command goes on, and needs another one.
+    Supervisor,
+}
+
+impl Stroke {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Kill, Self::Term, Self::Int, Self::Supervisor];
+
+    fn signal(self) -> Signal {
+        match self {
+            Self::Kill | Self::Supervisor => Signal::SIGKILL,
+            Self::Term => Signal::SIGTERM,
+            Self::Int => Signal::SIGINT,
+        }
+    }
+}
+
+impl fmt::Display for Stroke {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Supervisor => f.write_str("supervisor"),
+            _ => f.write_str(&self.signal().as_str()[3..]),
+        }
+    }
 }
 
 /// What is done after it.
@@ -34,8 +71,13 @@ pub(crate) enum Then {
 /// How a case came out; that it holds was judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// It came to its end before the cut, after so many crossings.
-    Uncut(u64),
+    /// It came to its end before the cut.
+    Uncut {
+        /// How many crossings it had.
+        crossings: u64,
+        /// How long it took.
+        took: Duration,
+    },
     /// It was cut off.
     Cut {
         /// The name of the crossing, if it was one.
@@ -55,7 +97,7 @@ pub(crate) struct Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} cut at {:?}, then {:?}", self.scenario.name(), self.cut, self.then)
+        write!(f, "{} cut at {:?}, then {:?}", self.scenario, self.cut, self.then)
     }
 }
 
@@ -69,13 +111,15 @@ impl Case {
         self.scenario.change(project);
         let old = Standing::now(project);
         let new = match self.scenario {
-            Scenario::Failing => None,
-            Scenario::Back => other.take(),
+            fails if fails.fails() => None,
+            back if back.is_back() => other.take(),
             _ => Some(Standing::tree(project)),
         };
+        let begun = Instant::now();
         let (output, crossings) = self.cut_off(project);
+        let took = begun.elapsed();
         let is_cut = match self.cut {
-            Cut::Crossing(number, _) | Cut::Supervisor(number) => crossings.len() as u64 >= number,
+            Cut::Crossing(number, _) => crossings.len() as u64 >= number,
             Cut::Time(_) => output.signal.is_some(),
         };
         if is_cut {
@@ -90,10 +134,10 @@ impl Case {
         self.check_side(word, is_old);
         *other = if is_old { allowed.get(1).cloned() } else { Some(old) };
         if !is_cut {
-            return Ended::Uncut(crossings.len() as u64);
+            return Ended::Uncut { crossings: crossings.len() as u64, took };
         }
         let at = match self.cut {
-            Cut::Crossing(number, _) | Cut::Supervisor(number) => crossings[number as usize - 1].clone(),
+            Cut::Crossing(number, _) => crossings[number as usize - 1].clone(),
             Cut::Time(_) => "a moment".to_owned(),
         };
         Ended::Cut { at, outcome: format!("{word}: {}", if is_old { "old" } else { "new" }) }
@@ -102,20 +146,19 @@ impl Case {
     /// Runs the command until it ends, one way or the other; the names of its crossings.
     fn cut_off(&self, project: &Project) -> (Output, Vec<String>) {
         let list = tempfile::NamedTempFile::new().expect("a file for the crossings");
-        let (number, signal) = match self.cut {
-            Cut::Crossing(number, signal) => (number, signal),
-            Cut::Supervisor(number) => (number, Signal::SIGKILL),
-            Cut::Time(_) => (u64::MAX, Signal::SIGKILL),
+        let (number, stroke) = match self.cut {
+            Cut::Crossing(number, stroke) => (number, stroke),
+            Cut::Time(_) => (u64::MAX, Stroke::Kill),
         };
         let number = number.to_string();
-        let role = if matches!(self.cut, Cut::Supervisor(_)) { "supervisor" } else { "deploy" };
+        let role = if stroke == Stroke::Supervisor { "supervisor" } else { "deploy" };
         let variables: [(&str, &OsStr); 4] = [
             ("FAIRLEAD_CROSSINGS", list.path().as_os_str()),
             ("FAIRLEAD_KILL_AT", number.as_ref()),
-            ("FAIRLEAD_KILL_SIGNAL", signal.as_str().trim_start_matches("SIG").as_ref()),
+            ("FAIRLEAD_KILL_SIGNAL", stroke.signal().as_str().trim_start_matches("SIG").as_ref()),
             ("FAIRLEAD_KILL_IN", role.as_ref()),
         ];
-        if matches!(self.cut, Cut::Supervisor(_)) {
+        if stroke == Stroke::Supervisor {
             end_supervisor(project);
         }
         let run = project.spawn_with(self.scenario.command(), &variables);
@@ -132,13 +175,13 @@ impl Case {
     /// A run that was cut off ends as a signal ends it, or as it ends by itself.
     fn check_cut(&self, output: &Output) {
         match self.cut {
-            Cut::Crossing(_, Signal::SIGKILL) | Cut::Time(_) => {
+            Cut::Crossing(_, Stroke::Kill) | Cut::Time(_) => {
                 assert_eq!(output.signal, Some(9), "{output:?}");
             }
             // The rollout goes on beside a supervisor that is killed: it starts another one.
-            Cut::Supervisor(_) => drop(output.clone().expect_one_of(&[self.scenario.code()])),
-            Cut::Crossing(_, signal) if output.signal.is_some() => {
-                assert_eq!(output.signal, Some(signal as i32), "{output:?}");
+            Cut::Crossing(_, Stroke::Supervisor) => drop(output.clone().expect(self.scenario.code())),
+            Cut::Crossing(_, stroke) if output.signal.is_some() => {
+                assert_eq!(output.signal, Some(stroke.signal() as i32), "{output:?}");
             }
             Cut::Crossing(..) => drop(output.clone().expect_one_of(&[self.scenario.code(), 14])),
         }
@@ -170,20 +213,21 @@ impl Case {
         }
         project.run(&["resume"]).expect(3).says("no rollout is open");
         // It had not begun, or had just ended. To ask for the rollback again would then bring the other one.
-        if self.scenario != Scenario::Back || Standing::now(project) == *old {
+        if !self.scenario.is_back() || Standing::now(project) == *old {
             let again = project.run(self.scenario.command()).expect_one_of(&[code, 0]);
-            assert!(again.code == Some(code) || self.scenario == Scenario::Failing, "{again:?}");
+            assert!(again.code == Some(code) || self.scenario.fails(), "{again:?}");
         }
         "not begun, or ended"
     }
 
     /// Whether what was done leads to what stands.
     fn check_side(&self, word: &str, is_old: bool) {
-        match (self.scenario, word) {
-            (Scenario::Failing, _) => assert!(is_old),
-            (_, "resumed" | "ended") => assert!(!is_old, "it was carried on, but what stood before stands"),
-            (Scenario::Back, _) | (_, "rolled back") => {}
-            (_, _) => assert!(!is_old, "it was deployed again, but what stood before stands"),
+        match word {
+            _ if self.scenario.fails() => assert!(is_old),
+            "resumed" | "ended" => assert!(!is_old, "it was carried on, but what stood before stands"),
+            "rolled back" => {}
+            _ if self.scenario.is_back() => {}
+            _ => assert!(!is_old, "it was deployed again, but what stood before stands"),
         }
     }
 }

@@ -47,7 +47,6 @@ pub struct Project {
     _machine: Machine,
 }
 
-#[expect(dead_code, reason = "held until the test ends")]
 enum Machine {
     Shared(Shared),
     Whole(Whole),

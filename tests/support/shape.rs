@@ -30,6 +30,8 @@ pub struct Shape {
     pub targets: Vec<(&'static str, &'static str)>,
     /// The waves, as they are: `[[waves]]` tables.
     pub waves: String,
+    /// How many earlier bundles of each are kept.
+    pub keep_releases: u16,
     /// `rolling`, `recreate`, `canary` or `blue-green`.
     pub strategy: &'static str,
     /// The canary's share at each step, in per cent.
@@ -123,6 +125,7 @@ impl Default for Shape {
             services: vec![api, Service::new("mcp")],
             targets: Vec::new(),
             waves: String::new(),
+            keep_releases: 10,
             strategy: "rolling",
             canary_steps: vec![10, 50],
             pause_after: Vec::new(),
@@ -166,7 +169,8 @@ impl Shape {
 
     /// `fairlead.toml`.
     pub(crate) fn project_file(&self, port_of: impl Fn(&str) -> u16) -> String {
-        let mut text = "version = 1\n\n[project]\nname = \"noogh\"\n".to_owned();
+        let keep = self.keep_releases;
+        let mut text = format!("version = 1\n\n[project]\nname = \"noogh\"\nkeep-releases = {keep}\n");
         for service in &self.services {
             text.push_str(&service.table(port_of(service.name)));
         }

@@ -1,6 +1,7 @@
 //! The other side of the supervisor's control socket: asks it, starts it, replaces it.
 
 use super::{
+    executable,
     folders::Folders,
     logs, procfs,
     protocol::{Hello, Op, PROTOCOL, Reply, Request},
@@ -10,12 +11,12 @@ use super::{
 use crate::model::Millis;
 use pipeline::{crossing, failpoint, name::Name};
 use std::{
-    fs::{self, File, Permissions},
+    fs::File,
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::{io::BufReader, time::Instant};
 
@@ -28,11 +29,12 @@ const START_EVERY: Duration = Duration::from_millis(20);
 /// How long a supervisor that ended at once may still turn out to have found another one running.
 const ENDED_GRACE: Duration = Duration::from_secs(1);
 
+/// How many supervisors are started before it is told that they do not stay. Two: what kills a second one, as an operator
+/// or the lack of memory may have killed the first, is no accident.
+const STARTS: u32 = 2;
+
 /// How long an answer may take beyond what the request itself waits for.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
-
-/// Copies of older executables are removed after this long, when no other deploy can be about to start them.
-const COPIES_KEPT: Duration = Duration::from_secs(600);
 
 /// Variables that a supervisor gets from the command that starts it. Any other may be a secret, and everything in its
 /// environment would stay readable there.
@@ -190,7 +192,7 @@ pub async fn ensure(launch: &Launch) -> Result<Client, ClientError> {
         Folders::new(&launch.state_dir).map_err(|e| start_error("there is no working directory", e))?;
     let client = Client { folder: folders.supervisor() };
     let until = Instant::now() + START_DEADLINE;
-    let (mut child, mut has_handed_over) = (None, false);
+    let (mut child, mut starts, mut has_handed_over) = (None, 0, false);
     loop {
         match client.hello().await {
             Ok(Some(hello)) if hello.version == launch.version => return Ok(client),
@@ -198,10 +200,16 @@ pub async fn ensure(launch: &Launch) -> Result<Client, ClientError> {
                 hand_over(&client, &folders, launch).await?;
                 has_handed_over = true;
             }
-            Ok(None) if child.is_none() && !has_handed_over => child = Some(start(&folders, launch)?),
+            Ok(None) if child.is_none() && !has_handed_over => {
+                child = Some(start(&folders, launch)?);
+                starts += 1;
+            }
             // Between two images, or about to be ready.
             Ok(_) | Err(ClientError::Broken { .. }) => {}
             Err(error) => return Err(error),
+        }
+        if starts < STARTS && child.as_mut().is_some_and(is_killed) {
+            child = None;
         }
         if let Some(child) = &mut child {
             look_after(child, &client, launch, &folders).await?;
@@ -229,7 +237,7 @@ pub async fn take_down(launch: &Launch, grace: Millis) -> Result<bool, ClientErr
     shutdown(&launch.state_dir, grace).await
 }
 
-/// Whether units or routers on record run although there is no supervisor.
+/// Whether units or routers on record run, or may run, although there is no supervisor.
 fn is_orphaned(launch: &Launch) -> Result<bool, ClientError> {
     let start_error = |what: &str| {
         let what = what.to_owned();
@@ -238,7 +246,8 @@ fn is_orphaned(launch: &Launch) -> Result<bool, ClientError> {
     let folders = Folders::new(&launch.state_dir).map_err(start_error("there is no working directory"))?;
     let state = State::read(&folders).map_err(ClientError::State)?;
     let boot_id = procfs::boot_id().map_err(start_error("this run of the machine cannot be told"))?;
-    Ok(state.after_boot(&boot_id).processes().any(|process| process.is_alive()))
+    let state = state.after_boot(&boot_id);
+    Ok(state.is_unsure() || state.processes().any(|process| process.is_alive()))
 }
 
 /// Stops every unit, the router and the supervisor of an environment; ledger and bundles stay. Returns whether there
@@ -273,7 +282,7 @@ pub async fn shutdown(state_dir: &Path, grace: Millis) -> Result<bool, ClientErr
 
 /// Lets the supervisor that runs become the executable of this launch.
 async fn hand_over(client: &Client, folders: &Folders, launch: &Launch) -> Result<(), ClientError> {
-    let executable = copy_executable(folders, launch)?;
+    let executable = executable::copy(folders, launch)?;
     let op = Op::HandOver { executable, version: launch.version.clone() };
     match client.call(0, op).await? {
         Reply::Done => Ok(()),
@@ -283,7 +292,7 @@ async fn hand_over(client: &Client, folders: &Folders, launch: &Launch) -> Resul
 
 /// Starts a supervisor that outlives this process.
 fn start(folders: &Folders, launch: &Launch) -> Result<Child, ClientError> {
-    let executable = copy_executable(folders, launch)?;
+    let executable = executable::copy(folders, launch)?;
     let start_error = |what: String| move |source| ClientError::Start { what, source };
     let log_path = folders.supervisor_log();
     let open = || {
@@ -309,6 +318,11 @@ fn start(folders: &Folders, launch: &Launch) -> Result<Child, ClientError> {
     Ok(child)
 }
 
+/// Whether a signal has ended it: it did not end because of what it found.
+fn is_killed(child: &mut Child) -> bool {
+    matches!(child.try_wait(), Ok(Some(status)) if status.signal().is_some())
+}
+
 /// Tells early when a supervisor ended at its start, unless it ended because another one runs.
 async fn look_after(
     child: &mut Child,
@@ -328,45 +342,6 @@ async fn look_after(
     }
     let lines = logs::tail(&folders.supervisor_log(), 5).unwrap_or_default();
     Err(ClientError::Ended { last: lines.join(" | ") })
-}
-
-/// Copies the executable to where no rebuild touches it.
-fn copy_executable(folders: &Folders, launch: &Launch) -> Result<PathBuf, ClientError> {
-    let copy = folders.executables().join(format!("fairlead-{}", launch.version));
-    let make = || {
-        folders.create()?;
-        remove_old_copies(&folders.executables(), &copy);
-        if copy.exists() {
-            return Ok(());
-        }
-        let temporary = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folders.executables())?;
-        fs::copy(&launch.executable, temporary.path())?;
-        temporary.as_file().sync_all()?;
-        let path = temporary.into_temp_path();
-        fs::set_permissions(&path, Permissions::from_mode(0o755))?;
-        crossing!("executable.copied");
-        path.persist(&copy).map_err(|e| e.error)?;
-        crossing!("executable.named");
-        Ok(())
-    };
-    make().map_err(|source| ClientError::Start {
-        what: format!("`{}` as `{}`", launch.executable.display(), copy.display()),
-        source,
-    })?;
-    Ok(copy)
-}
-
-/// Removes copies that nobody will start any more. Those that run go on.
-fn remove_old_copies(folder: &Path, except: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path != except) {
-        let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
-        let age = modified.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-        if age.is_some_and(|age| age > COPIES_KEPT) {
-            // Only tidiness: the next start tries again.
-            let _ = fs::remove_file(path);
-        }
-    }
 }
 
 fn check_version(version: &str) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 mod bundle_folder;
 mod client;
+mod executable;
 mod folders;
 mod identity;
 mod ledger_file;

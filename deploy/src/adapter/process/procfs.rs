@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs::{self, File},
+    io::{self, BufRead, BufReader},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -145,9 +146,13 @@ struct Listener {
 
 /// All listening TCP sockets of this machine's network.
 fn listeners() -> Vec<Listener> {
-    let tables =
-        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
-    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(parse_listener).collect()
+    let listening = |table| {
+        let file = File::open(table).into_iter();
+        let lines = file.flat_map(|file| BufReader::new(file).lines()).map_while(Result::ok);
+        // The kernel lists those that listen first; the connections of a busy machine, thousands, are not read.
+        lines.skip(1).map_while(|line| parse_listener(&line))
+    };
+    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().flat_map(listening).collect()
 }
 
 fn parse_listener(line: &str) -> Option<Listener> {

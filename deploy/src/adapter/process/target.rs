@@ -97,6 +97,8 @@ impl ProcessTarget {
 
     async fn prepare(&self, generation: u64, service: &Name, bundle: &BundleHash) -> Result<(), EffectError> {
         let planned = self.planned(bundle)?.clone();
+        // The folder is filled by this process and not by the supervisor: a stale executor is refused before it is.
+        self.act(generation, Op::Fence).await?;
         let (folders, secrets) = (self.folders.clone(), self.secrets.clone());
         let (service_name, hash) = (service.clone(), *bundle);
         let source = planned.source;
@@ -198,7 +200,11 @@ impl Target for ProcessTarget {
     }
 
     async fn fence(&self, generation: u64) -> Result<(), EffectError> {
-        self.act(generation, Op::Fence).await
+        match self.act(generation, Op::Fence).await {
+            // The supervisor was killed before it answered: another one is asked, and to fence twice is to fence once.
+            Err(EffectError::Passing { .. }) => self.act(generation, Op::Fence).await,
+            ended => ended,
+        }
     }
 
     async fn perform(&self, generation: u64, intent: &Intent) -> Result<EffectOutput, EffectError> {

@@ -20,6 +20,7 @@ impl Shared {
     /// Takes over the stable ports, and the router of an earlier supervisor if it still runs. One of another version
     /// gives its sockets to a new one and retires.
     pub(super) async fn adopt_router(&self) {
+        self.end_half_started().await;
         let found = self.find_router().await;
         self.hold_ports().await;
         self.find_retiring().await;
@@ -29,7 +30,10 @@ impl Shared {
         if record.version == self.options.version {
             match self.complete(&mut current, old.as_ref(), &has).await {
                 Ok(()) => current.router = Some(old),
-                Err(error) => self.log.line(format!("the router is replaced: {error}")),
+                Err(error) => {
+                    self.log.line(format!("the router is replaced: {error}"));
+                    end(&record);
+                }
             }
             return;
         }
@@ -39,11 +43,6 @@ impl Shared {
             current.router = Some(old);
             return;
         }
-        {
-            let mut store = self.store.lock().await;
-            store.state.retiring.push(record.clone());
-            self.save(&store);
-        }
         if let Err(error) = old.retire(RETIRE_DEADLINE).await {
             self.log.line(format!("the router of version {} is told to end: {error}", record.version));
             if let Some(process) = record.process {
@@ -51,6 +50,19 @@ impl Shared {
             }
         }
         current.retiring.push(old);
+    }
+
+    /// Ends the router that an earlier supervisor was starting when it was killed: it never got a socket.
+    async fn end_half_started(&self) {
+        let mut store = self.store.lock().await;
+        let Some(record) = store.state.starting.take() else { return };
+        let found = self.routes.routers.find(&self.folders.supervisor(), &record.socket.to_string_lossy());
+        if let Some(process) = found {
+            self.log.line(format!("the router that was being started is ended: {process}"));
+            end(&RouterRecord { process: found, ..record.clone() });
+        }
+        self.forget_socket(&record);
+        self.save(&store);
     }
 
     /// Finds the routers again that were told to retire and have not ended yet: they must get new tables too.
@@ -91,9 +103,7 @@ impl Shared {
                 self.log.line(format!(
                     "the router of an earlier supervisor does not answer and is ended: {error}"
                 ));
-                if let Some(process) = record.process {
-                    process.signal_group(Signal::SIGKILL);
-                }
+                end(&record);
                 None
             }
         }
@@ -107,5 +117,12 @@ impl Shared {
                 self.log.line(error_chain(&error));
             }
         }
+    }
+}
+
+/// Ends a router by force: it does not do what it is told, or was never told anything.
+fn end(record: &RouterRecord) {
+    if let Some(process) = record.process {
+        process.signal_group(Signal::SIGKILL);
     }
 }

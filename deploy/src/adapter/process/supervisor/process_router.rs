@@ -1,7 +1,7 @@
 //! Routers as processes of their own: `EXECUTABLE __router --control SOCKET --version VERSION`.
 
 use super::{
-    super::{identity::Process, logs},
+    super::{identity::Process, logs, procfs},
     Options,
     router::{Router, RouterError, Routers},
 };
@@ -10,7 +10,7 @@ use crate::adapter::router::{
     protocol::{Table, UpstreamStats},
 };
 use async_trait::async_trait;
-use pipeline::name::Name;
+use pipeline::{crossing, name::Name};
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -51,9 +51,17 @@ impl Routers for ProcessRouters {
             .args([ROUTER_SUBCOMMAND, "--control", socket, "--version", &self.version])
             .current_dir(folder);
         command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        crossing!("router.launch.before");
         let pid = command.spawn()?.id();
+        crossing!("router.launch.after");
         let ended = || io::Error::other("the router ended right after its start: see supervisor.log");
         Ok(Some(Process::of(pid).ok_or_else(ended)?))
+    }
+
+    fn find(&self, folder: &Path, socket: &str) -> Option<Process> {
+        let is_it =
+            |pid: &u32| [ROUTER_SUBCOMMAND, socket].iter().all(|part| procfs::has_argument(*pid, part));
+        procfs::processes_under(folder).into_iter().find(is_it).and_then(Process::of)
     }
 
     async fn connect(

@@ -40,6 +40,9 @@ pub(super) trait Routers: Send + Sync {
     /// Starts a router with its control socket at `folder`/`socket`. `None`: it has no process of its own.
     async fn start(&self, folder: &Path, socket: &str) -> Result<Option<Process>, RouterError>;
 
+    /// The process that was started with this control socket, if one was and it lives.
+    fn find(&self, folder: &Path, socket: &str) -> Option<Process>;
+
     /// Waits until the router behind a control socket answers, at most `deadline` long.
     async fn connect(
         &self,

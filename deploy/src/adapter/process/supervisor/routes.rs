@@ -193,11 +193,23 @@ impl Shared {
         Ok(())
     }
 
-    /// Starts a router with all sockets and the table.
+    /// Starts a router with all sockets and the table. One before it that still lives is on record as retiring then, and
+    /// is yet to be told so.
     pub(super) async fn bring_up(&self, current: &mut Current) -> Result<(), RouterError> {
         let folder = self.folders.supervisor();
         // Unique also after a hand-over, which keeps the process id.
         let socket = format!("router-{}.sock", now());
+        let record = RouterRecord {
+            process: None,
+            socket: socket.clone().into(),
+            version: self.options.version.clone(),
+        };
+        {
+            let mut store = self.store.lock().await;
+            store.state.starting = Some(record.clone());
+            // Where nothing can be written, a service without a router would be worse than a router without a record.
+            self.save(&store);
+        }
         let process = self.routes.routers.start(&folder, &socket).await?;
         let router = match self.routes.routers.connect(&folder, &socket, CONNECT_DEADLINE).await {
             Ok(router) => router,
@@ -208,21 +220,21 @@ impl Shared {
                 return Err(error);
             }
         };
-        let last = {
+        {
             let mut store = self.store.lock().await;
-            let record =
-                RouterRecord { process, socket: socket.into(), version: self.options.version.clone() };
-            let last = store.state.router.replace(record);
+            let state = &mut store.state;
+            state.starting = None;
+            match state.router.replace(RouterRecord { process, ..record }) {
+                Some(last) if last.has_ended() => self.forget_socket(&last),
+                // The reaper forgets it once it has ended.
+                Some(last) if last.process.is_some() => state.retiring.push(last),
+                _ => {}
+            }
             self.save(&store);
-            last
-        };
+        }
         self.complete(current, router.as_ref(), &BTreeSet::new()).await?;
         current.router = Some(router);
         self.log.line(format!("router started: {}", process.map_or_else(String::new, |p| p.to_string())));
-        // One that lives is yet to be told to retire.
-        if let Some(last) = last.filter(RouterRecord::has_ended) {
-            self.forget_socket(&last);
-        }
         Ok(())
     }
 

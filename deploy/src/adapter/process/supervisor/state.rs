@@ -71,6 +71,10 @@ pub(crate) struct State {
     pub(crate) router: Option<RouterRecord>,
     /// Routers before it that still answer what they were asked.
     pub(crate) retiring: Vec<RouterRecord>,
+    /// A router that is about to be started, without its process. Written before that exists: whoever reads it ends the
+    /// process if there is one, which has no socket yet.
+    #[serde(default)]
+    pub(crate) starting: Option<RouterRecord>,
 }
 
 /// What is known of one unit.
@@ -249,6 +253,7 @@ impl State {
             self.migrations.clear();
             self.router = None;
             self.retiring.clear();
+            self.starting = None;
             boot_id.clone_into(&mut self.boot_id);
         }
         self
@@ -259,6 +264,11 @@ impl State {
         let routers = self.router.iter().chain(&self.retiring).filter_map(|router| router.process);
         let migrations = self.migrations.values().filter_map(Migration::process);
         self.units.values().filter_map(Unit::process).chain(migrations).chain(routers)
+    }
+
+    /// Whether something was about to be started whose process, if it has one, is not on record.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.starting.is_some() || self.units.values().any(|unit| unit.life == Life::Starting)
     }
 
     /// The bundles that units and migrations run from.

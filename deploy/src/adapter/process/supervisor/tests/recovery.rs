@@ -7,7 +7,7 @@ use crate::{
         shutdown,
         supervisor::{
             SupervisorError,
-            state::{Life, State},
+            state::{Life, RouterRecord, State},
         },
     },
     model::{Action, UnitPhase},
@@ -62,6 +62,32 @@ async fn a_process_whose_start_was_not_recorded_is_found_by_its_marks() {
 
     assert_eq!(fixture.facts(&started).await.map(|facts| facts.handle), Some(before.handle));
     assert_eq!(fixture.facts(&never).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_whose_start_was_not_recorded_is_ended_and_another_one_started() {
+    let mut fixture = Fixture::new(&[script(SLEEPER)]).await;
+    fixture.prepare(0).await.expect("it is prepared");
+    let router = fixture.routers.kept().process.expect("it runs");
+    fixture.kill_supervisor().await;
+
+    // As if it had been killed between the start and the record of it, before the router got a socket.
+    fixture.routers.kept().listeners.clear();
+    let folders = Folders::new(&fixture.state_dir()).expect("a path");
+    let mut state = State::read(&folders).expect("it reads");
+    let record = state.router.take().expect("a router");
+    state.starting = Some(RouterRecord { process: None, ..record });
+    state.write(&folders).expect("it writes");
+    fixture.serve().await;
+
+    within("another one has the port", async {
+        while fixture.routers.kept().process == Some(router) || fixture.routers.kept().listeners.is_empty() {
+            fixture.target.changed().await;
+        }
+    })
+    .await;
+    assert!(!router.is_alive());
+    assert_eq!(State::read(&folders).expect("it reads").starting, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
