@@ -4,7 +4,7 @@
 use super::Turn;
 use crate::{
     model::{Action, HookMoment},
-    plan::{ServicePlan, Side},
+    plan::{PlanKind, ServicePlan, Side},
     reason::ReasonCode,
     state::{Failure, Outcome, Phase},
 };
@@ -43,9 +43,18 @@ impl Turn<'_> {
         }
     }
 
-    /// Asks for the hooks of a way back that has come to its end, and says whether all have been run.
+    /// Asks for the hooks of a way back that has come to its end, and says whether all have been run. Where nothing was
+    /// changed there is nothing to tell of.
     pub(super) fn told_of_rollback(&mut self, cause: &Failure) -> bool {
-        self.told_of_failure(cause) && self.hooks_done(HookMoment::OnRollback)
+        self.told_of_failure(cause) && (!self.state.begun || self.hooks_done(HookMoment::OnRollback))
+    }
+
+    /// The hooks that are run when what is planned stands: to return to a past release is a rollback too.
+    pub(super) fn closing_hooks(&self) -> HookMoment {
+        match self.plan.kind {
+            PlanKind::Deploy => HookMoment::AfterDeploy,
+            PlanKind::Rollback => HookMoment::OnRollback,
+        }
     }
 
     /// Asks for the hooks of a failure, and says whether all have been run. A rollout that was cancelled has not failed.
@@ -113,7 +122,7 @@ impl Turn<'_> {
             (Action::Hook { moment, .. }, phase) => matches!(
                 (moment, phase),
                 (HookMoment::BeforeDeploy, Phase::Preparing)
-                    | (HookMoment::AfterDeploy, Phase::Verifying)
+                    | (HookMoment::AfterDeploy | HookMoment::OnRollback, Phase::Verifying)
                     | (HookMoment::OnFailure, Phase::Collecting { .. } | Phase::Back { .. })
                     | (HookMoment::OnRollback, Phase::Back { .. })
             ),

@@ -77,7 +77,7 @@ impl Turn<'_> {
             plan.services.iter().filter(|service| service.to.is_some() && plan.policy.smoke.is_some());
         let wanted =
             services.map(|service| Action::Verify { service: service.service.clone() }).take(1).collect();
-        if self.all_done(wanted) && self.hooks_done(HookMoment::AfterDeploy) {
+        if self.all_done(wanted) && self.hooks_done(self.closing_hooks()) {
             self.enter(Phase::Settling { outcome: Outcome::Succeeded });
         }
     }
@@ -251,7 +251,11 @@ impl Turn<'_> {
     fn collect(&mut self, mut cause: Failure, inconclusive: bool) {
         let hold = inconclusive || self.plan.policy.on_failure == OnFailure::Hold;
         if self.is_past_return() && !hold {
-            cause.message.push_str("; the release is irreversible, so what stood before is not brought back");
+            // What a program wrote comes after the sentence.
+            let end = cause.message.find('\n').unwrap_or(cause.message.len());
+            cause
+                .message
+                .insert_str(end, "; the release is irreversible, so what stood before is not brought back");
         }
         self.enter(Phase::Collecting { cause, hold: hold || self.is_past_return() });
     }

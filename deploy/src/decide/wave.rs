@@ -8,7 +8,7 @@
 
 use super::{Reason, Turn, converge::Way};
 use crate::{
-    model::{HookMoment, UnitId},
+    model::UnitId,
     plan::{ServicePlan, Wave},
     reason::ReasonCode,
     state::{Outcome, Pause, Phase, Step},
@@ -80,8 +80,7 @@ impl Turn<'_> {
         if !last {
             return self.next_wave(index + 1);
         }
-        let has_hooks =
-            self.plan.policy.hooks.get(&HookMoment::AfterDeploy).is_some_and(|all| !all.is_empty());
+        let has_hooks = self.plan.policy.hooks.get(&self.closing_hooks()).is_some_and(|all| !all.is_empty());
         self.enter(if self.plan.policy.smoke.is_some() || has_hooks {
             Phase::Verifying
         } else {

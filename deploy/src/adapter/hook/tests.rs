@@ -5,8 +5,12 @@ use crate::decide::tests::setup::{Shape, plan_of};
 use pipeline::secret::Secret;
 use std::{fs, path::Path, time::Instant};
 
+fn addresses() -> BTreeMap<String, String> {
+    BTreeMap::from([("FAIRLEAD_URL_API".to_owned(), "http://127.0.0.1:8000".to_owned())])
+}
+
 fn hooks(folder: &Path, redactor: Redactor) -> CommandHooks {
-    CommandHooks::new(folder.to_owned(), redactor, &plan_of(&Shape::default()), BTreeMap::new())
+    CommandHooks::new(folder.to_owned(), redactor, &plan_of(&Shape::default()), addresses())
 }
 
 fn shell(script: &str, timeout: u64) -> Hook {
@@ -52,7 +56,7 @@ async fn a_hook_knows_the_rollout_and_runs_in_the_project() {
     let before = plan.services[0].from.as_ref().map(|from| from.release.clone());
     let before = before.map(|release| format!("FAIRLEAD_PREVIOUS_RELEASE={release}"));
     assert!(before.is_some_and(|line| told.contains(&line)), "{told}");
-    assert!(told.contains("FAIRLEAD_URL_"), "{told}");
+    assert!(told.contains("FAIRLEAD_URL_API=http://127.0.0.1:8000"), "{told}");
     assert!(!told.ends_with("input\n"), "it was given input");
 }
 
