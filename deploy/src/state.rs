@@ -185,6 +185,9 @@ pub struct Track {
     pub attempts: u32,
     /// No action on it before this moment.
     pub not_before: Millis,
+    /// Whether it is taken away because it failed since it was last started.
+    #[serde(default)]
+    pub given_up: bool,
 }
 
 /// Where one unit is.

@@ -18,7 +18,7 @@ const CASES: &[Case] = &[
         name: "unknown key",
         spoil: |project| project.edit("fairlead.toml", |text| text.replace("host-env", "host-evn")),
         arguments: &["deploy"],
-        names: &["fairlead.toml:10", "host-evn", "host-env"],
+        names: &["fairlead.toml:11", "host-evn", "host-env"],
     },
     Case {
         name: "wrong type",
@@ -26,7 +26,7 @@ const CASES: &[Case] = &[
             project.edit("fairlead.toml", |text| text.replace("replicas = 1", "replicas = \"many\""))
         },
         arguments: &["deploy"],
-        names: &["fairlead.toml:11", "replicas"],
+        names: &["fairlead.toml:12", "replicas"],
     },
     Case {
         name: "truncated",
@@ -34,7 +34,7 @@ const CASES: &[Case] = &[
             project.edit("fairlead.toml", |text| text[..text.find("-env").expect("a key")].to_owned())
         },
         arguments: &["deploy"],
-        names: &["fairlead.toml:9"],
+        names: &["fairlead.toml:10"],
     },
     Case {
         name: "empty",
@@ -83,7 +83,7 @@ const CASES: &[Case] = &[
             });
         },
         arguments: &["deploy", "--set", "strategy.max-surg=2"],
-        names: &["replcas", "rollin", "drain", "max-surg", "fairlead.toml:11", "fairlead.toml:12"],
+        names: &["replcas", "rollin", "drain", "max-surg", "fairlead.toml:12", "fairlead.toml:13"],
     },
 ];
 

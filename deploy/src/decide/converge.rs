@@ -154,13 +154,13 @@ impl Turn<'_> {
         for unit in fleet.goal.iter().chain(others) {
             match self.step_of(unit) {
                 _ if self.is_out_of_hand(unit) => continue,
-                // What would not be started again keeps its process, and so its evidence.
-                _ if kept && !self.may_be_restored(unit) => continue,
                 // It could not be taken away, because nothing else answered, and has come round meanwhile.
-                Step::Broken(reason) if self.has_come_round(service, fleet, unit, reason) => {
+                Step::Broken(reason) if self.has_come_round(service, unit, reason) => {
                     self.move_to(unit, Step::Serving);
                     continue;
                 }
+                // What would not be started again keeps its process, and so its evidence.
+                _ if kept && !self.may_be_restored(unit) => continue,
                 Step::Broken(_) => {}
                 // What was being taken away when the rollout turned round is wanted again: it still runs, so it need
                 // only be healthy to get its traffic back.
@@ -193,17 +193,11 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether a unit of the goal that failed for its answers answers well again, and never left the traffic.
-    fn has_come_round(
-        &self,
-        service: &ServicePlan,
-        fleet: &Fleet,
-        unit: &UnitId,
-        reason: ReasonCode,
-    ) -> bool {
+    /// Whether a unit that failed for its answers answers well again, and never left the traffic.
+    fn has_come_round(&self, service: &ServicePlan, unit: &UnitId, reason: ReasonCode) -> bool {
         let by_answers =
             matches!(reason, ReasonCode::BecameUnhealthy | ReasonCode::Unresponsive | ReasonCode::Flapping);
-        by_answers && fleet.goal.contains(unit) && self.is_available(service, unit)
+        by_answers && self.is_available(service, unit)
     }
 
     /// Units that are not of the goal go as the strategy and the bounds allow.
@@ -234,12 +228,13 @@ impl Turn<'_> {
     }
 
     /// Whether nobody more leaves because of a pause: where units leave first, the places of those that have left are filled
-    /// again. With `recreate` all have left, or none.
+    /// again; where they come first, what is too many still goes. With `recreate` all have left, or none.
     fn stays_for_pause(&self, service: &ServicePlan, fleet: &Fleet) -> bool {
         let leaves_first = service.strategy.max_surge(fleet.goal.len() as u32) == 0;
         let serves = |unit: &UnitId| self.step_of(unit) == Step::Serving;
         let all_or_none = matches!(service.strategy, Strategy::Recreate) && !fleet.others.iter().all(serves);
-        self.pauses() && leaves_first && !all_or_none
+        let most = service.count_of(service.from.as_ref()).max(service.count_of(service.to.as_ref()));
+        self.pauses() && (leaves_first || fleet.running <= most) && !all_or_none
     }
 
     /// Whether nothing more is to be begun for now: the operator wants it so, or a wave before this one has lost a unit,
@@ -263,7 +258,9 @@ impl Turn<'_> {
     /// Units of the goal are begun as the strategy and the bounds allow, empty places first.
     fn begin_units(&mut self, service: &ServicePlan, fleet: &Fleet, allowed: Allowed, way: Way) {
         let starts_first = service.strategy.max_surge(fleet.goal.len() as u32) > 0;
-        if self.state.interrupted || (way == Way::Forward && starts_first && self.pauses()) {
+        // Places that were made free are filled, whoever pauses.
+        let is_free = !starts_first && fleet.others.iter().any(|unit| self.step_of(unit) != Step::Serving);
+        if self.state.interrupted || (way == Way::Forward && !is_free && self.pauses()) {
             return;
         }
         let begun = fleet.goal.iter().filter(|unit| self.step_of(unit) != Step::Gone).count() as u32;

@@ -89,7 +89,10 @@ impl Turn<'_> {
         match step {
             Step::Gone => false,
             // Told to stop is what the target says, not what it was asked: the request may not have arrived.
-            Step::Stopping => self.facts(unit).is_some_and(|facts| facts.phase == UnitPhase::Running),
+            Step::Stopping => self.facts(unit).map_or_else(
+                || self.seen.unreachable.contains(&unit.target),
+                |facts| facts.phase == UnitPhase::Running,
+            ),
             _ => !self.has_exited(unit),
         }
     }

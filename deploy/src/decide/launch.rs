@@ -120,7 +120,6 @@ impl Turn<'_> {
     /// again, after a failed attempt or by another executor.
     fn drain_keeps_bound(&self, unit: &UnitId) -> bool {
         let Some(service) = self.service(&unit.service) else { return false };
-        let failed = || self.state.failures.iter().any(|failure| failure.unit.as_ref() == Some(unit));
         let goal = if self.is_back() { &service.from } else { &service.to };
         // On the way back the bounds are those of the whole service.
         let scoped = match self.state.phase {
@@ -128,7 +127,7 @@ impl Turn<'_> {
             _ => Cow::Borrowed(service),
         };
         (self.is_known(unit) && !self.is_available(service, unit))
-            || failed()
+            || self.track(unit).is_some_and(|track| track.given_up)
             || self.fleet(&scoped, goal.as_ref()).keeps(self.bound(&scoped))
     }
 

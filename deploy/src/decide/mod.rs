@@ -147,6 +147,7 @@ impl<'a> Turn<'a> {
             since: now,
             attempts: 0,
             not_before: 0,
+            given_up: false,
         });
         if track.step == step {
             return;
@@ -155,6 +156,11 @@ impl<'a> Turn<'a> {
         track.since = now;
         track.attempts = 0;
         track.not_before = 0;
+        track.given_up = match step {
+            Step::Broken(_) => true,
+            Step::Draining | Step::Drained | Step::Stopping => track.given_up,
+            _ => false,
+        };
         self.state.progress_at = now;
         self.note(Reason::Stepped { unit: unit.clone(), from, to: step });
     }

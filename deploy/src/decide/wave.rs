@@ -161,6 +161,12 @@ impl Turn<'_> {
     pub(super) fn ailed(&mut self, unit: &UnitId, reason: ReasonCode, message: String) {
         let failure = self.failure(reason, Some(unit), message);
         self.state.ailments.push(failure.clone());
+        // Should it answer again, it is as good as any other.
+        if let Some(service) = self.state.services.get_mut(&unit.service)
+            && let Some(track) = service.units.get_mut(unit)
+        {
+            track.given_up = false;
+        }
         if self.may_be_restored(unit) {
             self.note(Reason::Ailed(failure));
         }

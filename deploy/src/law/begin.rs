@@ -90,7 +90,7 @@ impl Judge<'_> {
             return self.broken(Law::Evidence, unit.label(), "admitted, and it is not there");
         };
         if let (Some(looked), false) = (now.looked, self.now.unreachable.contains(&unit.target))
-            && let Some(lack) = lacks(&looked, check)
+            && let Some(lack) = lacks(&looked, check, now.weight > 0)
         {
             self.broken(Law::Evidence, unit.label(), format!("admitted with {lack}"));
         }
@@ -132,6 +132,7 @@ impl Judge<'_> {
     fn loses(&mut self, unit: &UnitId) {
         let Some(service) = self.plan.service(&unit.service) else { return };
         if !self.is_available(unit) || self.failed.contains(unit) {
+            self.watch.given_up(unit);
             return;
         }
         let forward = self.back.is_none() && !self.cancelled;
@@ -169,11 +170,14 @@ impl Judge<'_> {
     }
 }
 
-/// What the evidence of a unit lacks to be admitted.
-fn lacks(looked: &Looked, check: &Check) -> Option<String> {
+/// What the evidence of a unit lacks to be admitted, or to be given another share of the traffic that it has.
+fn lacks(looked: &Looked, check: &Check, serves: bool) -> Option<String> {
     let passes = check.healthy_passes.max(1);
     if looked.wrong_release > 0 {
         return Some("another release answering".to_owned());
+    }
+    if serves && looked.failures < check.unhealthy_failures.max(1) {
+        return None;
     }
     if looked.failures > 0 {
         return Some(format!("{} bad answers in a row", looked.failures));

@@ -17,6 +17,10 @@ const NOTICED_WITHIN: u32 = 20;
 pub(super) struct Watch {
     /// Units that went by themselves while another was being taken away: nobody knew of them when that was allowed.
     lost: BTreeSet<UnitId>,
+    /// Units that did not count as available any more when they began to be taken away, even if they have come round since.
+    given_up: BTreeSet<UnitId>,
+    /// Units that were seen to run: what had ended before the rollout began is none of its failures.
+    ran: BTreeSet<UnitId>,
     /// Units that have ended and were not noticed: for so many moments.
     ended: BTreeMap<UnitId, u32>,
 }
@@ -26,7 +30,13 @@ impl Watch {
     pub(super) fn begins(&mut self, action: &Action) {
         if let Some(unit) = action.unit() {
             self.ended.remove(unit);
+            self.given_up.remove(unit);
         }
+    }
+
+    /// A unit that was not available is being taken away.
+    pub(super) fn given_up(&mut self, unit: &UnitId) {
+        self.given_up.insert(unit.clone());
     }
 
     pub(super) fn takes_over(&mut self) {
@@ -59,7 +69,8 @@ impl Judge<'_> {
             self.watch.lost.extend(lost);
             self.watch.lost.retain(|unit| !after.contains(unit));
             let excused = self.watch.lost.iter().filter(mine).count();
-            let counted = taken.iter().find(|unit| !self.failed.contains(*unit));
+            let excuses = |unit: &UnitId| self.failed.contains(unit) || self.watch.given_up.contains(unit);
+            let counted = taken.iter().find(|unit| !excuses(unit));
             let (left, min) = (after.len() + excused, service.available_min() as usize);
             if let Some(unit) = counted.filter(|_| left < min) {
                 let text = format!("it was taken away, {} are available, at least {min} must", after.len());
@@ -73,12 +84,14 @@ impl Judge<'_> {
 
     /// Law 8: what has ended is terminal, and is not waited for.
     fn watch_ended(&mut self, next: &Moment) {
+        self.watch.ran.extend(next.units.iter().filter(|(_, now)| now.running).map(|(unit, _)| unit.clone()));
         let forward = !self.turned && self.settled.is_none() && self.outcome.is_none();
         let is_goal = |unit: &UnitId| self.wants_forward(unit) && !self.waves.is_ahead(self.plan, unit);
         let mut ended = BTreeMap::new();
         for (unit, _) in next.units.iter().filter(|(_, now)| !now.running && !now.told_to_stop) {
             let seen = !next.unreachable.contains(&unit.target);
-            if forward && seen && is_goal(unit) && !self.failed.contains(unit) {
+            let ran = self.watch.ran.contains(unit);
+            if forward && seen && ran && is_goal(unit) && !self.failed.contains(unit) {
                 ended.insert(unit.clone(), self.watch.ended.get(unit).copied().unwrap_or(0) + 1);
             }
         }

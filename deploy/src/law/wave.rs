@@ -20,7 +20,7 @@ pub(super) struct Waves {
     complete_since: Vec<Option<Millis>>,
     /// Those that once were under watch for their whole soak.
     soaked: BTreeSet<usize>,
-    /// Those that were promoted while they were complete.
+    /// Those that were promoted after that.
     promoted: BTreeSet<usize>,
     /// Failures of units in each.
     failures: Vec<u32>,
@@ -42,8 +42,8 @@ impl Waves {
     }
 
     pub(super) fn promote(&mut self) {
-        let complete = self.complete_since.iter().enumerate().filter(|(_, since)| since.is_some());
-        self.promoted.extend(complete.map(|(index, _)| index));
+        // What is promoted has soaked, even if it loses a unit at this very moment.
+        self.promoted.extend(&self.soaked);
     }
 
     pub(super) fn count_failure(&mut self, plan: &Plan, unit: &UnitId) {
@@ -74,21 +74,18 @@ impl Waves {
         if plan.waves.is_empty() || index <= self.reached {
             return None;
         }
-        let before = &plan.waves[index - 1];
-        let skipped = index > self.reached + 1;
         self.reached = index;
-        let previous = index - 1;
-        let lack = if skipped {
-            format!("wave {}, and one before it was never begun", before.name)
-        } else if self.complete_since.get(previous).copied().flatten().is_none() {
-            format!("wave {}, which is not complete", before.name)
-        } else if !self.soaked.contains(&previous) {
-            format!("wave {}, which has not soaked for {} ms", before.name, before.soak)
-        } else if before.pause && !self.promoted.contains(&previous) {
-            format!("wave {}, which was not promoted", before.name)
-        } else {
-            return None;
-        };
+        let lack = plan.waves[..index].iter().enumerate().find_map(|(place, before)| {
+            if self.complete_since.get(place).copied().flatten().is_none() {
+                Some(format!("wave {}, which is not complete", before.name))
+            } else if !self.soaked.contains(&place) {
+                Some(format!("wave {}, which has not soaked for {} ms", before.name, before.soak))
+            } else if before.pause && !self.promoted.contains(&place) {
+                Some(format!("wave {}, which was not promoted", before.name))
+            } else {
+                None
+            }
+        })?;
         Some(lack)
     }
 }

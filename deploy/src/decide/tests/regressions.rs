@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     state::{Command, Outcome},
-    strategy::BatchSize,
+    strategy::{BatchSize, Canary, Strategy},
     world::{Behaviour, EffectFault, Rule},
 };
 use std::collections::BTreeMap;
@@ -198,4 +198,34 @@ fn what_failed_and_has_come_round_serves_again() {
     };
     keeps_the_laws(&script);
     assert_eq!(script.play().state.outcome(), Some(&Outcome::Succeeded));
+}
+
+/// A unit that had failed once, and was started again since, was taken away below the bound.
+#[test]
+fn an_old_failure_does_not_give_up_what_was_started_again() {
+    let wave = |targets| WaveShape { targets, ..WaveShape::default() };
+    let Strategy::Rolling(rolling) = rolling(1, 0) else { unreachable!("it says rolling") };
+    let first =
+        |word, behaviour| Rule { bundle: Some(bundle(word)), slot: None, starts_below: Some(1), behaviour };
+    keeps_the_laws(&Script {
+        shape: Shape {
+            targets: vec!["east", "west"],
+            from: Some(("old", 1)),
+            strategy: Strategy::Canary(Canary { units: 2, steps: vec![5, 25, 50], rolling }),
+            failure_limit: 2,
+            bake: 501,
+            synthetic: true,
+            waves: vec![wave(vec!["east"]), wave(vec!["west"])],
+            hooks: true,
+            ..Shape::default()
+        },
+        rules: vec![
+            first("old", Behaviour::Flaps(214)),
+            first("new", Behaviour::ExitsAfter(2_101)),
+            Rule { starts_below: None, ..first("old", Behaviour::Good(601)) },
+        ],
+        events: vec![(When::At(201), Event::Crash), (When::At(11_501), Event::Outage(0, 101))],
+        verify: false,
+        ..Script::default()
+    });
 }
