@@ -221,3 +221,17 @@ fn what_is_not_understood_is_answered_with_what_was_meant() {
     }
     insta::assert_snapshot!("words_that_are_not_understood", text);
 }
+
+/// Whatever is simulated is judged: a run that the judge holds against a stricter plan than the engine had is a breach.
+#[test]
+fn a_broken_law_is_part_of_the_report() {
+    let plan = plan_of(&Shape::default());
+    let mut stricter = plan.clone();
+    stricter.services[0].strategy = parse_strategy("recreate").expect("words");
+    let scenario = Scenario::default();
+    let run = run::Run::new(&plan, &scenario).judged_by(crate::law::Judge::new(&stricter, LIMIT));
+    let report = run.carry_out().report;
+    assert_eq!(report.outcome.word, "succeeded");
+    assert!(report.breaches.iter().any(|broken| broken.law == "law 4 (bounds)"), "{report:#?}");
+    assert_eq!(simulate(&plan, &scenario).report.breaches, []);
+}
