@@ -4,6 +4,7 @@ mod bad_input;
 mod data_path;
 mod first_deploy;
 mod interrupted;
+mod laws;
 mod lease;
 mod output;
 mod plan;
