@@ -16,7 +16,7 @@ use crate::{
 use deploy::{
     bundle::BundleHash,
     event::Event,
-    law::{Happened, Judge, Moment, UnitNow, of_events},
+    law::{Breach, Happened, Judge, Moment, UnitNow, of_events},
     ledger::Ledger,
     model::{Action, UnitId},
     plan::Plan,
@@ -141,18 +141,29 @@ impl Case {
         matches!(last, Some((_, Happened::Finished(_))))
     }
 
-    /// The laws that were broken: which, when and by what.
-    pub fn breaches(&self) -> Vec<deploy::law::Breach> {
+    /// The laws that were broken: which, when and by what. What stands in the end is judged at one of two looks: a unit may
+    /// have been on its way out at the last one before, and a test may have gone on before the first one after. What is as
+    /// it should be at one of them was so in between.
+    pub fn breaches(&self) -> Vec<Breach> {
+        let after = self.judged(true, true);
+        let others = || [(true, false), (false, false)].map(|(settles, ends)| self.judged(settles, ends));
+        if after.is_empty() || others().iter().any(Vec::is_empty) { Vec::new() } else { after }
+    }
+
+    /// The same with what stands and the end at the first look after them, or at the last one before.
+    fn judged(&self, settles_after: bool, ends_after: bool) -> Vec<Breach> {
         let mut judge = Judge::new(&self.plan, LIMIT);
         let (Some((first, _)), mut next) = (self.told.first(), 0) else { return Vec::new() };
-        let last = self.told.last().map_or(*first, |(at, _)| *at);
         // The looks before it are of other rollouts.
         while self.moments.get(next + 1).is_some_and(|moment| moment.at <= *first) {
             next += 1;
         }
         for (at, happened) in &self.told {
-            // An end is at the first look after it: what the executor saw before may have come after the last one.
-            let is_end = matches!(happened, Happened::Settled { .. } | Happened::Finished(_));
+            let is_end = match happened {
+                Happened::Settled { .. } => settles_after,
+                Happened::Finished(_) => ends_after,
+                _ => false,
+            };
             while let Some(moment) = self.moments.get(next)
                 && moment.at <= *at
             {
@@ -171,8 +182,6 @@ impl Case {
             }
             judge.hear(happened.clone());
         }
-        let rest = self.moments.iter().skip(next).take_while(|moment| moment.at <= last + 100);
-        rest.for_each(|moment| judge.see(moment.clone()));
         if self.is_over() { judge.finish() } else { judge.adjourn() }
     }
 }
