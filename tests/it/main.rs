@@ -1,11 +1,13 @@
 //! What a user notices of the program, quick enough for every `cargo test`. What takes minutes is in `tests/long`.
 
 mod bad_input;
+mod clock;
 mod data_path;
 mod first_deploy;
 mod freeze;
 mod hooks;
 mod interrupted;
+mod laws;
 mod lease;
 mod migrations;
 mod output;

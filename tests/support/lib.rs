@@ -3,6 +3,7 @@
 
 mod evidence;
 pub mod http;
+mod law;
 mod load;
 mod machine;
 mod ports;
@@ -16,6 +17,7 @@ mod tree;
 mod units;
 mod wait;
 
+pub use law::Case;
 pub use load::{FailureClass, Load, LoadConfig, Report, Seen};
 pub use processes::{Process, processes_under, signal};
 pub use program::{Background, Binaries, Output, binaries, event_name, is_action, program_with_fail_points};

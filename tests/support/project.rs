@@ -3,6 +3,7 @@
 
 use crate::{
     evidence, http,
+    law::{Case, Witness},
     machine::{Shared, Whole},
     ports::Port,
     processes::{Process, processes_under, signal},
@@ -15,6 +16,7 @@ use crate::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs::{self, Permissions},
@@ -34,6 +36,9 @@ const DOWN_DEADLINE: Duration = Duration::from_secs(30);
 /// How long everything may take to end after `down` has.
 const END_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Commands that roll out, forward or back.
+const ROLLS_OUT: [&str; 5] = ["deploy", "resume", "rollback", "promote", "cancel"];
+
 /// A project, and the program that deploys it.
 pub struct Project {
     root: TempDir,
@@ -44,6 +49,10 @@ pub struct Project {
     program: PathBuf,
     variables: Vec<(String, OsString)>,
     changes: u32,
+    /// Looks at every rollout, from the first command on.
+    witness: RefCell<Option<Witness>>,
+    /// Why its rollouts are not judged, if they are not.
+    unjudged: Option<&'static str>,
     _machine: Machine,
 }
 
@@ -75,8 +84,18 @@ impl Project {
         let path = root.path().canonicalize().expect("it was just made");
         let ports = shape.services.iter().map(|service| (service.name, Port::new())).collect();
         let program = binaries().xtask.clone();
-        let project =
-            Self { root, path, shape, ports, program, variables: vec![], changes: 0, _machine: machine };
+        let project = Self {
+            root,
+            path,
+            shape,
+            ports,
+            program,
+            variables: vec![],
+            changes: 0,
+            witness: RefCell::default(),
+            unjudged: None,
+            _machine: machine,
+        };
         project.write("api.conf", "ministers = education, health\n");
         project.write("secret.txt", "hf_first-value-of-the-secret\n");
         project.write(".gitignore", "/.fairlead/\n/bin/\n/secret.txt\n/plan.json\n");
@@ -216,6 +235,10 @@ impl Project {
 
     /// Starts the program with more variables, for this run alone.
     pub fn spawn_with(&self, arguments: &[&str], variables: &[(&str, &OsStr)]) -> Background {
+        let rolls_out = |argument: &&str| ROLLS_OUT.contains(argument);
+        if self.unjudged.is_none() && arguments.iter().any(rolls_out) {
+            self.witness.borrow_mut().get_or_insert_with(|| Witness::start(&self.path, &self.state()));
+        }
         let mut command = Command::new(&self.program);
         command.args(arguments).current_dir(&self.path).env_clear();
         command
@@ -240,6 +263,28 @@ impl Project {
     /// Starts `deploy` with its events as JSON lines.
     pub fn spawn_deploy(&self) -> Background {
         self.spawn(&["deploy", "--format", "json"])
+    }
+
+    /// Leaves its rollouts unjudged by the judge of the laws from now on, for this reason.
+    pub fn is_not_judged(&mut self, because: &'static str) {
+        self.unjudged = Some(because);
+        drop(self.witness.take());
+    }
+
+    /// Every rollout since the first command or the last call, as it was seen from outside and told by the journal.
+    pub fn cases(&self) -> Vec<Case> {
+        let witness = self.witness.take();
+        witness.map_or_else(Vec::new, |witness| witness.cases(&self.state()))
+    }
+
+    /// The laws that were broken by rollouts since the first command.
+    fn breaches(&self) -> Vec<String> {
+        let cases = self.cases();
+        let breaches = cases.iter().flat_map(|case| {
+            let run = &case.plan.run;
+            case.breaches().into_iter().map(move |breach| format!("{run}: {breach}")).collect::<Vec<_>>()
+        });
+        breaches.collect()
     }
 
     /// The units that run.
@@ -373,7 +418,8 @@ impl Project {
 impl Drop for Project {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
-        if failed {
+        let breaches = if failed { Vec::new() } else { self.breaches() };
+        if failed || !breaches.is_empty() {
             evidence::show(&self.path, &self.state());
         }
         let (down, left) = self.end();
@@ -382,6 +428,7 @@ impl Drop for Project {
             evidence::show(&self.path, &self.state());
             panic!("left over in {}: {left:#?}\nafter {down:?}", self.root.path().display());
         }
+        assert!(breaches.is_empty(), "laws were broken:\n{}", breaches.join("\n"));
     }
 }
 

@@ -13,6 +13,11 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Judge<'_> {
+    /// What was broken up to now in a rollout that was left open, first to last: it may still come to its end.
+    pub fn adjourn(self) -> Vec<Breach> {
+        self.breaches
+    }
+
     /// Ends the case: what was broken, first to last.
     pub fn finish(mut self) -> Vec<Breach> {
         let took = self.now.at.saturating_sub(self.began.unwrap_or(self.now.at));

@@ -27,6 +27,7 @@
 mod begin;
 mod end;
 mod judge;
+mod story;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -47,6 +48,7 @@ use std::{
 };
 
 pub use judge::Judge;
+pub use story::of_events;
 
 /// A law or invariant that can be judged from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

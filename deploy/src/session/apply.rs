@@ -31,6 +31,10 @@ use tokio::sync::mpsc;
 /// What the history calls a rollout that brought what it was to bring.
 pub(super) const SUCCEEDED: &str = "succeeded";
 
+/// How far ahead of this machine's clock a plan may have been made: it may come from another machine. Above what clocks
+/// that are kept right by the network differ, far below the day after which a plan expires.
+const CLOCK_DIFFERENCE_MAX: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+
 impl Session {
     /// Carries out a plan: preconditions, lease, rollout.
     ///
@@ -226,7 +230,15 @@ impl Session {
             );
             return refuse(text);
         }
-        if plan.expires_at < jiff::Timestamp::now() {
+        let now = jiff::Timestamp::now();
+        if plan.created_at > now + CLOCK_DIFFERENCE_MAX {
+            // Its expiry says nothing either: it may be older than any that expired.
+            return refuse(format!(
+                "the plan was made at {}, and by this machine's clock it is {now:.0}: one of the clocks is wrong",
+                plan.created_at
+            ));
+        }
+        if plan.expires_at < now {
             return refuse(format!("the plan expired at {}", plan.expires_at));
         }
         match lint::refusal(plan, self.loaded.environment.protected) {

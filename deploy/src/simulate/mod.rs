@@ -19,7 +19,7 @@ mod tests;
 use crate::{model::Millis, plan::Plan, run::End, state::Command, world::Behaviour};
 use pipeline::name::Name;
 
-pub use report::{Availability, Blast, Detection, Entry, Finish, Mark, Report};
+pub use report::{Availability, Blast, Broken, Detection, Entry, Finish, Mark, Report};
 pub use words::{WordError, parse_fail, parse_fault, parse_strategy};
 
 /// What is assumed of a simulated rollout.

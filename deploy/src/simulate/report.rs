@@ -1,6 +1,7 @@
 //! What a simulation found: data for people and scripts. Moments count from the beginning of the rollout.
 
 use crate::{
+    law::Breach,
     model::{Millis, UnitId},
     reason::ReasonCode,
 };
@@ -24,8 +25,37 @@ pub struct Report {
     pub back_after: Option<Millis>,
     /// What was assumed and never came to pass, in words.
     pub unmet: Vec<String>,
+    /// Laws that the engine broke: empty, or there is a bug in Fairlead.
+    #[serde(default)]
+    pub breaches: Vec<Broken>,
     /// What was decided, in order.
     pub timeline: Vec<Entry>,
+}
+
+/// A law of the engine that was broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Broken {
+    /// Which, in words: `law 4 (bounds)`.
+    pub law: String,
+    /// When.
+    pub at: Millis,
+    /// By what: a unit, a service or the rollout.
+    pub subject: String,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl Broken {
+    /// What the judge found, in a rollout that began at `beginning` of the judge's clock.
+    pub(super) fn of(breach: &Breach, beginning: Millis) -> Self {
+        Self {
+            law: breach.law.to_string(),
+            at: breach.at.saturating_sub(beginning),
+            subject: breach.subject.clone(),
+            seen: breach.seen.clone(),
+        }
+    }
 }
 
 /// How a simulated rollout ended.

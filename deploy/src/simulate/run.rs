@@ -3,12 +3,13 @@
 //! rollout of hours needs no more memory than one of seconds.
 
 use super::{
-    Availability, Blast, Detection, Fault, Finish, LIMIT, Mark, Mishap, Report, Scenario, Simulated,
+    Availability, Blast, Broken, Detection, Fault, Finish, LIMIT, Mark, Mishap, Report, Scenario, Simulated,
     onset::Onsets, random::SplitMix64, timeline::Timeline,
 };
 use crate::{
     bundle::BundleHash,
     decide::{Decision, Reason, decide},
+    law::{Happened, Judge, of_decision},
     model::{Millis, UnitId},
     plan::{Plan, ServicePlan, Side},
     run::End,
@@ -45,6 +46,7 @@ pub(super) struct Run<'a> {
     onsets: Onsets,
     detection: Option<Detection>,
     timeline: Timeline,
+    judge: Judge<'a>,
 }
 
 impl<'a> Run<'a> {
@@ -76,8 +78,15 @@ impl<'a> Run<'a> {
             onsets: Onsets::default(),
             detection: None,
             timeline,
+            judge: Judge::new(plan, LIMIT),
             world,
         }
+    }
+
+    /// The same rollout before another judge, to show that this one would see what it is there for.
+    #[cfg(test)]
+    pub(super) fn judged_by(self, judge: Judge<'a>) -> Self {
+        Self { judge, ..self }
     }
 
     /// Carries it out.
@@ -90,7 +99,11 @@ impl<'a> Run<'a> {
             seen.commands = self.due_commands();
             self.measure();
             let in_traffic = self.world.standing();
+            self.show_judge();
             let decision = decide(self.plan, &self.state, &seen);
+            for happened in of_decision(self.world.generation(), &self.state, &seen, &decision) {
+                self.judge.hear(happened);
+            }
             self.take_over(&decision);
             for intent in &decision.intents {
                 self.world.perform(intent);
@@ -101,6 +114,14 @@ impl<'a> Run<'a> {
             end = end.or_else(|| self.state.outcome().cloned().map(End::Finished));
         }
         self.finish(end)
+    }
+
+    /// Shows the judge of the laws what stands at this moment.
+    fn show_judge(&mut self) {
+        for (generation, action) in self.world.take_what_took_hold() {
+            self.judge.hear(Happened::TookHold { generation, action });
+        }
+        self.judge.see(self.world.moment());
     }
 
     fn now(&self) -> Millis {
@@ -267,9 +288,16 @@ impl<'a> Run<'a> {
         };
         let unmet = self.waiting.iter().filter(|fault| !self.begun.contains(fault));
         let unmet = unmet.map(|fault| unmet_words(fault)).collect();
-        let Self { services, detection, timeline, .. } = self;
+        self.show_judge();
+        for violation in std::mem::take(&mut self.world.violations) {
+            self.judge.nonsense(violation);
+        }
+        let Self { services, detection, timeline, judge, .. } = self;
         let timeline = timeline.finish();
-        let report = Report { outcome, took, services, detection, back_after, unmet, timeline };
+        // What was left open is not over: it may be resumed.
+        let breaches = if matches!(end, Some(End::Left(_))) { judge.adjourn() } else { judge.finish() };
+        let breaches = breaches.iter().map(|breach| Broken::of(breach, BEGINNING)).collect();
+        let report = Report { outcome, took, services, detection, back_after, unmet, breaches, timeline };
         Simulated { end, report }
     }
 }

@@ -285,3 +285,17 @@ fn a_target_that_joined_is_empty_again_after_a_rollback() {
     let wrong = units.into_iter().find(|unit| unit.target.as_str() == "west" && unit.bundle == old);
     assert_eq!(wrong, None, "what never stood there was brought there");
 }
+
+/// Whatever is simulated is judged: a run that the judge holds against a stricter plan than the engine had is a breach.
+#[test]
+fn a_broken_law_is_part_of_the_report() {
+    let plan = plan_of(&Shape::default());
+    let mut stricter = plan.clone();
+    stricter.services[0].strategy = parse_strategy("recreate").expect("words");
+    let scenario = Scenario::default();
+    let run = run::Run::new(&plan, &scenario).judged_by(crate::law::Judge::new(&stricter, LIMIT));
+    let report = run.carry_out().report;
+    assert_eq!(report.outcome.word, "succeeded");
+    assert!(report.breaches.iter().any(|broken| broken.law == "law 4 (bounds)"), "{report:#?}");
+    assert_eq!(simulate(&plan, &scenario).report.breaches, []);
+}

@@ -64,7 +64,7 @@ pub(crate) struct Assumed {
 pub(crate) struct Run {
     /// `as planned`, or the strategy as it was typed.
     pub(crate) strategy: String,
-    /// The exit code that `deploy` would have; none if the rollout did not end within a day.
+    /// The exit code that `deploy` would have; 70 if the engine broke a law; none if the rollout did not end within a day.
     pub(crate) exit_code: Option<u8>,
     /// What happened.
     pub(crate) report: Report,
@@ -82,7 +82,19 @@ pub(super) async fn run(context: &Context, request: &Simulate) -> Result<(), Fai
     let against = against.transpose()?;
     let plan = get_plan(context, request).await?;
     let simulation = simulation(request, plan, against)?;
-    context.output.document(&simulation, |paint| render::simulation(&simulation, paint))
+    context.output.document(&simulation, |paint| render::simulation(&simulation, paint))?;
+    keeps_laws(&simulation)
+}
+
+/// A law that was broken is a defect of the engine, whatever was simulated.
+fn keeps_laws(simulation: &Simulation) -> Result<(), Failure> {
+    let Some(broken) = simulation.runs.iter().find_map(|run| run.report.breaches.first()) else {
+        return Ok(());
+    };
+    let text =
+        format!("the engine broke {} in this simulation: {}: {}", broken.law, broken.subject, broken.seen);
+    Err(Failure::bug(text)
+        .because("report it with the plan and the options of this command; do not deploy this plan"))
 }
 
 /// Simulates a plan, and the same plan under another strategy if there is one.
@@ -165,7 +177,9 @@ fn word<T>(option: &str, text: &str, parsed: Result<T, WordError>) -> Result<T, 
 
 fn run_of(strategy: &str, plan: &Plan, scenario: &Scenario) -> Run {
     let simulated = simulate(plan, scenario);
-    let exit_code = simulated.end.as_ref().map(|end| Exit::of_end(end, Asked::Apply).code());
+    let keeps = simulated.report.breaches.is_empty();
+    let exit = |end| if keeps { Exit::of_end(end, Asked::Apply) } else { Exit::Bug };
+    let exit_code = simulated.end.as_ref().map(|end| exit(end).code());
     Run { strategy: strategy.to_owned(), exit_code, report: simulated.report }
 }
 
@@ -226,5 +240,21 @@ mod tests {
         assert_eq!(code("--fault api/1=never-ready"), Some(10));
         assert_eq!(code("--fault api=unprobeable"), Some(12));
         assert_eq!(code("--cancel-at 2s"), Some(10));
+    }
+
+    #[test]
+    fn a_broken_law_is_a_defect_of_the_program() {
+        let mut simulation = simulation(&simulate_request(""), samples::plan(), None).expect("simulated");
+        keeps_laws(&simulation).expect("no law is broken");
+        simulation.runs[0].report.breaches.push(deploy::simulate::Broken {
+            law: "law 4 (bounds)".to_owned(),
+            at: 1_200,
+            subject: "api".to_owned(),
+            seen: "5 run, at most 4 may".to_owned(),
+        });
+        let failure = keeps_laws(&simulation).expect_err("a law is broken");
+        assert_eq!(failure.exit(), Exit::Bug);
+        let text = render::simulation(&simulation, Paint::OFF);
+        assert!(text.contains("law 4 (bounds) at 0:01.2, api: 5 run, at most 4 may"), "{text}");
     }
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 use deploy::{
     model::{Millis, UnitId},
-    simulate::{Availability, Blast, Mark, Report},
+    simulate::{Availability, Blast, Broken, Mark, Report},
     verdict::seconds,
 };
 use pipeline::name::Name;
@@ -29,6 +29,11 @@ pub(crate) fn simulation(simulation: &Simulation, paint: Paint) -> String {
     for run in &simulation.runs {
         for unmet in &run.report.unmet {
             add(&mut text, &format!("{}: {}: {unmet}", paint.tone(Tone::Warn, "warning"), run.strategy));
+        }
+        for Broken { law, at, subject, seen } in &run.report.breaches {
+            let at = clock(*at);
+            let bug = paint.tone(Tone::Bad, "bug in Fairlead");
+            add(&mut text, &format!("{bug}: {}: {law} at {at}, {subject}: {seen}", run.strategy));
         }
     }
     text
