@@ -62,6 +62,7 @@ impl Scenario {
     /// A project in which everything is ready for [`Self::change`].
     pub(crate) fn ground(self) -> Ground {
         let mut project = Project::with(self.shape());
+        project.is_not_judged("it is killed in the middle of its journal; what is left is judged by `judge`");
         project.use_program(tests::program_with_fail_points().to_owned());
         if self == Self::First {
             return Ground { project, other: None };

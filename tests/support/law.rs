@@ -97,26 +97,23 @@ impl Witness {
         Self { seen, stop, thread: Some(thread) }
     }
 
-    /// Ends, and returns every rollout that is told of in the journals since it began to look.
-    ///
-    /// # Panics
-    /// If the plan of one that acted on units was not seen: then nothing could be said of it.
-    pub(crate) fn cases(mut self, state: &Path) -> Vec<Case> {
+    /// Ends, and returns every rollout that is told of in the journals since it began to look; and the runs that acted on
+    /// units and of which the plan was not seen, so that nothing can be said of them.
+    pub(crate) fn cases(mut self, state: &Path) -> (Vec<Case>, Vec<String>) {
         self.end();
         let seen = std::mem::take(&mut *lock(&self.seen));
         let mut events = events_of(state);
         let since = seen.looks.first().map_or(u64::MAX, |look| look.at);
-        for (run, events) in &events {
-            let acts = |event: &Event| matches!(event, Event::ActionBegan { intent } if intent.action.unit().is_some());
-            let acted = events.iter().any(|(at, event)| *at > since && acts(event));
-            assert!(!acted || seen.plans.contains_key(run), "the witness was too slow to see run {run}");
-        }
-        let plans = seen.plans.into_iter();
-        let cases = plans.filter_map(|(run, plan)| {
+        let acts =
+            |event: &Event| matches!(event, Event::ActionBegan { intent } if intent.action.unit().is_some());
+        let acted = |events: &[(u64, Event)]| events.iter().any(|(at, event)| *at > since && acts(event));
+        let unseen = events.iter().filter(|(run, events)| acted(events) && !seen.plans.contains_key(*run));
+        let unseen = unseen.map(|(run, _)| run.clone()).collect();
+        let cases = seen.plans.into_iter().filter_map(|(run, plan)| {
             let events = events.remove(&run)?;
             Some(Case { moments: moments(&plan, &seen.looks), told: of_events(&events), plan })
         });
-        cases.collect()
+        (cases.collect(), unseen)
     }
 
     fn end(&mut self) {
@@ -289,17 +286,21 @@ impl Eye {
             }
             let Some(process) = Process::of(pid) else { continue };
             let life = (pid, process.started);
-            if !self.known.contains_key(&life) {
-                let Some(unit) = which(&process) else { continue };
-                self.known.insert(life, unit);
-            }
+            let unit = match self.known.get(&life) {
+                Some(unit) => unit.clone(),
+                None => {
+                    let Some(unit) = which(&process) else { continue };
+                    self.known.insert(life, unit.clone());
+                    unit
+                }
+            };
             let listens = !ports_among(pid, &sockets).is_empty();
             if listens {
                 self.heard.insert(life);
             }
             let told_to_stop = !listens && self.heard.contains(&life);
             // Two lives of one unit follow each other: the one that stands is meant.
-            let entry = units.entry(self.known[&life].clone()).or_insert(told_to_stop);
+            let entry = units.entry(unit).or_insert(told_to_stop);
             *entry &= told_to_stop;
         }
         units
