@@ -143,7 +143,9 @@ impl Case {
     /// it should be at one of them was so in between.
     pub fn breaches(&self) -> Vec<Breach> {
         let after = self.judged(true, true);
-        let others = || [(true, false), (false, false)].map(|(settles, ends)| self.judged(settles, ends));
+        let others = || {
+            [(false, true), (true, false), (false, false)].map(|(settles, ends)| self.judged(settles, ends))
+        };
         if after.is_empty() || others().iter().any(Vec::is_empty) { Vec::new() } else { after }
     }
 
