@@ -115,6 +115,7 @@ impl Scenario {
         let mut shape = self.shape();
         change(&mut shape);
         let mut project = Project::with(shape);
+        project.is_not_judged("it is killed in the middle of its journal; what is left is judged by `judge`");
         project.use_program(tests::program_with_fail_points().to_owned());
         if self == Self::First {
             return Ground { project, other: None };

@@ -70,12 +70,22 @@ struct Seen {
     plans: BTreeMap<String, Plan>,
 }
 
+/// Which unit a process is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Life {
+    service: Name,
+    slot: u16,
+    bundle: BundleHash,
+    /// Its target, where that has a folder of its own.
+    target: Option<Name>,
+}
+
 /// One look.
 #[derive(Debug, Clone)]
 struct Look {
     at: u64,
-    /// Service, slot and bundle of each unit that runs → whether it was told to stop.
-    units: BTreeMap<(Name, u16, BundleHash), bool>,
+    /// Each unit that runs → whether it was told to stop.
+    units: BTreeMap<Life, bool>,
     /// Share of the traffic of each unit that a target knows of, and so on which target it stands.
     weights: BTreeMap<UnitId, u16>,
     ledgers: BTreeMap<Name, BTreeMap<Name, BundleHash>>,
@@ -97,26 +107,23 @@ impl Witness {
         Self { seen, stop, thread: Some(thread) }
     }
 
-    /// Ends, and returns every rollout that is told of in the journals since it began to look.
-    ///
-    /// # Panics
-    /// If the plan of one that acted on units was not seen: then nothing could be said of it.
-    pub(crate) fn cases(mut self, state: &Path) -> Vec<Case> {
+    /// Ends, and returns every rollout that is told of in the journals since it began to look; and the runs that acted on
+    /// units and of which the plan was not seen, so that nothing can be said of them.
+    pub(crate) fn cases(mut self, state: &Path) -> (Vec<Case>, Vec<String>) {
         self.end();
         let seen = std::mem::take(&mut *lock(&self.seen));
         let mut events = events_of(state);
         let since = seen.looks.first().map_or(u64::MAX, |look| look.at);
-        for (run, events) in &events {
-            let acts = |event: &Event| matches!(event, Event::ActionBegan { intent } if intent.action.unit().is_some());
-            let acted = events.iter().any(|(at, event)| *at > since && acts(event));
-            assert!(!acted || seen.plans.contains_key(run), "the witness was too slow to see run {run}");
-        }
-        let plans = seen.plans.into_iter();
-        let cases = plans.filter_map(|(run, plan)| {
+        let acts =
+            |event: &Event| matches!(event, Event::ActionBegan { intent } if intent.action.unit().is_some());
+        let acted = |events: &[(u64, Event)]| events.iter().any(|(at, event)| *at > since && acts(event));
+        let unseen = events.iter().filter(|(run, events)| acted(events) && !seen.plans.contains_key(*run));
+        let unseen = unseen.map(|(run, _)| run.clone()).collect();
+        let cases = seen.plans.into_iter().filter_map(|(run, plan)| {
             let events = events.remove(&run)?;
             Some(Case { moments: moments(&plan, &seen.looks), told: of_events(&events), plan })
         });
-        cases.collect()
+        (cases.collect(), unseen)
     }
 
     fn end(&mut self) {
@@ -146,7 +153,9 @@ impl Case {
     /// it should be at one of them was so in between.
     pub fn breaches(&self) -> Vec<Breach> {
         let after = self.judged(true, true);
-        let others = || [(true, false), (false, false)].map(|(settles, ends)| self.judged(settles, ends));
+        let others = || {
+            [(false, true), (true, false), (false, false)].map(|(settles, ends)| self.judged(settles, ends))
+        };
         if after.is_empty() || others().iter().any(Vec::is_empty) { Vec::new() } else { after }
     }
 
@@ -205,10 +214,10 @@ fn moments(plan: &Plan, looks: &[Look]) -> Vec<Moment> {
     let targets: BTreeSet<&Name> = plan.services.iter().flat_map(|service| &service.targets).collect();
     let moment = |look: &Look| {
         let mut moment = Moment { at: look.at, ..Moment::default() };
-        for ((service, slot, bundle), told_to_stop) in &look.units {
-            let id = |target: &Name| UnitId {
+        for (Life { service, slot, bundle, target }, told_to_stop) in &look.units {
+            let id = |place: &Name| UnitId {
                 service: service.clone(),
-                target: target.clone(),
+                target: target.as_ref().unwrap_or(place).clone(),
                 slot: *slot,
                 bundle: *bundle,
             };
@@ -235,12 +244,26 @@ struct Eye {
     folder: PathBuf,
     state: PathBuf,
     /// Units: pid and start → which.
-    known: BTreeMap<(i32, u64), (Name, u16, BundleHash)>,
+    known: BTreeMap<(i32, u64), Life>,
     /// Units that were seen to listen at some time.
     heard: BTreeSet<(i32, u64)>,
     record: File<Value>,
+    targets: BTreeMap<PathBuf, Target>,
+}
+
+/// What one target wrote down.
+struct Target {
     supervisor: File<BTreeMap<UnitId, u16>>,
     ledger: File<Ledger>,
+}
+
+impl Target {
+    fn new(folder: &Path) -> Self {
+        Self {
+            supervisor: File::new(folder.join("supervisor/state.json")),
+            ledger: File::new(folder.join("ledger.json")),
+        }
+    }
 }
 
 impl Eye {
@@ -252,8 +275,16 @@ impl Eye {
             known: BTreeMap::new(),
             heard: BTreeSet::new(),
             record: File::new(environment.join("record/record.json")),
-            supervisor: File::new(environment.join("supervisor/state.json")),
-            ledger: File::new(environment.join("ledger.json")),
+            targets: BTreeMap::new(),
+        }
+    }
+
+    /// The folders of all targets: the environment's own, and those of targets with an address.
+    fn find_targets(&mut self) {
+        let environment = self.state.join("local");
+        let folders = fs::read_dir(environment.join("targets")).into_iter().flatten().flatten();
+        for folder in folders.map(|entry| entry.path()).chain([environment]) {
+            self.targets.entry(folder.clone()).or_insert_with(|| Target::new(&folder));
         }
     }
 
@@ -263,14 +294,17 @@ impl Eye {
         }
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let units = self.units();
-        let weights = self.supervisor.read(weights_of).cloned().unwrap_or_default();
-        let ledger = self.ledger.read(|bytes| serde_json::from_slice(bytes).ok());
-        let stands = |ledger: &Ledger| {
-            let services = ledger.services.iter();
-            let current = services.map(|(name, standing)| (name.clone(), standing.current.bundle));
-            (ledger.target.clone(), current.collect())
-        };
-        let ledgers = ledger.map(stands).into_iter().collect();
+        self.find_targets();
+        let (mut weights, mut ledgers) = (BTreeMap::new(), BTreeMap::new());
+        for target in self.targets.values_mut() {
+            weights.extend(target.supervisor.read(weights_of).cloned().unwrap_or_default());
+            let ledger = target.ledger.read(|bytes| serde_json::from_slice::<Ledger>(bytes).ok());
+            ledgers.extend(ledger.map(|ledger| {
+                let services = ledger.services.iter();
+                let current = services.map(|(name, standing)| (name.clone(), standing.current.bundle));
+                (ledger.target.clone(), current.collect())
+            }));
+        }
         let is_new = self.record.is_new();
         let record = self.record.read(|bytes| serde_json::from_slice(bytes).ok()).filter(|_| is_new);
         let plan = record.and_then(|record| Plan::deserialize(&record["open"]["plan"]).ok());
@@ -279,7 +313,7 @@ impl Eye {
         seen.looks.push(Look { at, units, weights, ledgers });
     }
 
-    fn units(&mut self) -> BTreeMap<(Name, u16, BundleHash), bool> {
+    fn units(&mut self) -> BTreeMap<Life, bool> {
         let mut units = BTreeMap::new();
         let sockets = listening_sockets();
         for pid in all_pids() {
@@ -289,29 +323,40 @@ impl Eye {
             }
             let Some(process) = Process::of(pid) else { continue };
             let life = (pid, process.started);
-            if !self.known.contains_key(&life) {
-                let Some(unit) = which(&process) else { continue };
-                self.known.insert(life, unit);
-            }
+            let unit = match self.known.get(&life) {
+                Some(unit) => unit.clone(),
+                None => {
+                    let Some(unit) = which(&process, &exe) else { continue };
+                    self.known.insert(life, unit.clone());
+                    unit
+                }
+            };
             let listens = !ports_among(pid, &sockets).is_empty();
             if listens {
                 self.heard.insert(life);
             }
             let told_to_stop = !listens && self.heard.contains(&life);
             // Two lives of one unit follow each other: the one that stands is meant.
-            let entry = units.entry(self.known[&life].clone()).or_insert(told_to_stop);
+            let entry = units.entry(unit).or_insert(told_to_stop);
             *entry &= told_to_stop;
         }
         units
     }
 }
 
-/// Which unit a process is, by the variables that it was started with.
-fn which(process: &Process) -> Option<(Name, u16, BundleHash)> {
+/// Which unit a process is: by the variables that it was started with, and the folder that its executable is in.
+fn which(process: &Process, exe: &Path) -> Option<Life> {
     let environ = process.environ();
     let (service, slot) = environ.get("FAIRLEAD_UNIT")?.split_once('/')?;
     let bundle = environ.get("FAIRLEAD_BUNDLE")?.parse().ok()?;
-    Some((service.parse().ok()?, slot.parse().ok()?, BundleHash::new(bundle)))
+    let mut folders = exe.components().map(|part| part.as_os_str().to_str().unwrap_or_default());
+    let target = folders.find(|folder| *folder == "targets").and_then(|_| folders.next());
+    Some(Life {
+        service: service.parse().ok()?,
+        slot: slot.parse().ok()?,
+        bundle: BundleHash::new(bundle),
+        target: target.and_then(|name| name.parse().ok()),
+    })
 }
 
 fn weights_of(bytes: &[u8]) -> Option<BTreeMap<UnitId, u16>> {

@@ -273,18 +273,22 @@ impl Project {
 
     /// Every rollout since the first command or the last call, as it was seen from outside and told by the journal.
     pub fn cases(&self) -> Vec<Case> {
-        let witness = self.witness.take();
-        witness.map_or_else(Vec::new, |witness| witness.cases(&self.state()))
+        self.witnessed().0
     }
 
-    /// The laws that were broken by rollouts since the first command.
+    fn witnessed(&self) -> (Vec<Case>, Vec<String>) {
+        self.witness.take().map(|witness| witness.cases(&self.state())).unwrap_or_default()
+    }
+
+    /// The laws that were broken by rollouts since the first command, or since [`Project::cases`].
     fn breaches(&self) -> Vec<String> {
-        let cases = self.cases();
-        let breaches = cases.iter().flat_map(|case| {
-            let run = &case.plan.run;
-            case.breaches().into_iter().map(move |breach| format!("{run}: {breach}")).collect::<Vec<_>>()
+        let (cases, unseen) = self.witnessed();
+        let unseen = unseen.into_iter().map(|run| format!("{run}: the witness was too slow to see its plan"));
+        let broken = cases.iter().flat_map(|case| {
+            let breaches = case.breaches().into_iter();
+            breaches.map(|breach| format!("{}: {breach}", case.plan.run)).collect::<Vec<_>>()
         });
-        breaches.collect()
+        broken.chain(unseen).collect()
     }
 
     /// The units that run.
