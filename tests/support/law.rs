@@ -34,11 +34,14 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long it may take to look twice.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The longest rollout of a test with all that happens between its crashes, in milliseconds: above every test's own
 /// deadline, so that only what hangs is longer.
@@ -124,6 +127,20 @@ impl Witness {
             Some(Case { moments: moments(&plan, &seen.looks), told: of_events(&events), plan })
         });
         (cases.collect(), unseen)
+    }
+
+    /// Waits for a look that was begun after this was called, and no longer than a busy machine may take for one.
+    pub(crate) fn has_looked(&self, state: &Path) {
+        // Where nothing was begun there is nothing to look at.
+        if !state.exists() {
+            return;
+        }
+        let looks = || lock(&self.seen).looks.len();
+        let (begun, until) = (looks(), Instant::now() + LOOK_DEADLINE);
+        // The first to come may have been under way.
+        while looks() < begun + 2 && Instant::now() < until {
+            pause(INTERVAL / 4);
+        }
     }
 
     fn end(&mut self) {

@@ -251,7 +251,12 @@ impl Project {
     /// Runs the program to its end.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.spawn(arguments).wait()
+        let output = self.spawn(arguments).wait();
+        // What it left is seen before the test goes on and may change it.
+        if let Some(witness) = self.witness.borrow().as_ref() {
+            witness.has_looked(&self.state());
+        }
+        output
     }
 
     /// Runs `deploy`.
