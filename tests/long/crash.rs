@@ -14,7 +14,11 @@ fn project(fault: Option<&str>) -> (Project, Before) {
     project.deploy().expect(0);
     let before = Before { release: project.release(), identities: project.identities() };
     if let Some(fault) = fault {
-        project.reshape(|shape| shape.fault(fault));
+        project.reshape(|shape| {
+            shape.fault(fault);
+            // Longer than what fails after a while lives.
+            shape.timing("bake", "5s");
+        });
     }
     project.change_code("api");
     (project, before)
