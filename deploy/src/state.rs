@@ -1,17 +1,19 @@
 //! The state of a rollout: what the engine remembers from one decision to the next. It is written down before anything
 //! is done, so that a rollout can be taken up again by anyone.
 
+mod observation;
+
 use crate::{
-    check::Health,
-    model::{Action, HookMoment, Intent, IntentId, Millis, UnitFacts, UnitId},
+    model::{Action, HookMoment, Intent, IntentId, Millis, UnitId},
     plan::Plan,
-    port::{EffectError, GateResult},
     reason::ReasonCode,
 };
 use pipeline::name::Name;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+pub use observation::{Command, Effect, Observation};
 
 /// What the engine remembers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -242,46 +244,11 @@ pub struct Flight {
     pub since: Millis,
 }
 
-/// Everything that is known at one moment. Time is one of its fields.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Observation {
-    /// The moment.
-    pub now: Millis,
-    /// Every unit on every target of the plan.
-    pub units: BTreeMap<UnitId, (UnitFacts, Health)>,
-    /// Targets that could not be observed; what is said of their units above is what was last seen.
-    pub unreachable: BTreeSet<Name>,
-    /// Effects that ended since the last observation.
-    pub effects: Vec<(IntentId, Result<Effect, EffectError>)>,
-    /// What the operator asked for since the last observation.
-    pub commands: Vec<Command>,
-    /// Whether this is the first observation of an executor: flights of before are lost, waits begin anew.
-    pub fresh: bool,
-}
-
-/// What an effect came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// It took hold.
-    Done,
-    /// A gate's evidence.
-    Gate(GateResult),
-}
-
-/// What an operator can ask of a running rollout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Command {
-    /// Stop at the next safe point; the rollout can be resumed.
-    Interrupt,
-    /// Pause: begin nothing more, let what is under way come to its end, and leave the rollout open.
-    Pause,
-    /// Go on from a pause.
-    Promote,
-    /// End the rollout and bring back what stood before.
-    Cancel,
-    /// End the rollout and leave everything as it is.
-    Hold,
+impl Failure {
+    /// The service that failed, by itself or by one of its units.
+    pub fn of_service(&self) -> Option<&Name> {
+        self.service.as_ref().or(self.unit.as_ref().map(|unit| &unit.service))
+    }
 }
 
 impl State {
@@ -326,6 +293,8 @@ impl State {
         self.failures.clear();
         self.ailments.clear();
         self.wave.soaking_since = None;
+        // To open it again is to go on.
+        self.pause = Pause::None;
         // Gates and evidence are asked for anew; what is done once stays done.
         self.errands.retain(|errand| errand.done && is_done_once(&errand.action));
         for service in self.services.values_mut() {

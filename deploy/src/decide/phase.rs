@@ -42,6 +42,9 @@ impl Turn<'_> {
         }
         self.note(Reason::PhaseBegan { phase: phase.word().to_owned() });
         if matches!(phase, Phase::Back { .. }) {
+            // Nothing is waited for but what stood before.
+            self.state.pause = Pause::None;
+            self.state.wave.paused = false;
             for service in self.state.services.values_mut() {
                 service.batch = 0;
                 service.baking_since = None;

@@ -1,12 +1,13 @@
 //! Carrying out a plan, and taking up a rollout that was left: lease, preconditions, loop, history.
 
 use super::{
-    ApplyOptions, Events, Kind, Place, Session, SessionError,
+    ApplyOptions, Events, Kind, Session, SessionError,
     clock::RealClock,
     ear::Ear,
     lease::{Held, Kept, lease_error, lost},
     planning::record_error,
     scribe::{Scribe, Told},
+    targets::addresses,
 };
 use crate::{
     adapter::{
@@ -304,28 +305,6 @@ pub(super) fn stands_already(plan: &Plan) -> bool {
     let before =
         |service: &ServicePlan| service.from.as_ref().is_some_and(|from| from.release == plan.release);
     plan.services.iter().any(before)
-}
-
-/// Where the deployed services answer, for smoke tests and hooks: `FAIRLEAD_URL_API` on the first target that the rollout
-/// reaches, and on each target `FAIRLEAD_URL_API_EAST` where there are several.
-fn addresses(plan: &Plan, places: &[Place]) -> BTreeMap<String, String> {
-    let word = |name: &Name| name.as_str().to_uppercase().replace('-', "_");
-    let mut addresses = BTreeMap::new();
-    for service in &plan.services {
-        let Some(side) = &service.to else { continue };
-        let reached = service.targets.iter().filter_map(|name| places.iter().find(|one| one.target == *name));
-        for (index, place) in reached.enumerate() {
-            let url = format!("http://{}", place.address(side.port));
-            let variable = format!("FAIRLEAD_URL_{}", word(&service.service));
-            if places.len() > 1 {
-                addresses.insert(format!("{variable}_{}", word(&place.target)), url.clone());
-            }
-            if index == 0 {
-                addresses.insert(variable, url);
-            }
-        }
-    }
-    addresses
 }
 
 fn refuse_changes(

@@ -244,6 +244,28 @@ impl Session {
     }
 }
 
+/// Where the deployed services answer, for smoke tests and hooks: `FAIRLEAD_URL_API` on the first target that the rollout
+/// reaches, and on each target `FAIRLEAD_URL_API_EAST` where there are several.
+pub(super) fn addresses(plan: &Plan, places: &[Place]) -> BTreeMap<String, String> {
+    let word = |name: &Name| name.as_str().to_uppercase().replace('-', "_");
+    let mut addresses = BTreeMap::new();
+    for service in &plan.services {
+        let Some(side) = &service.to else { continue };
+        let reached = service.targets.iter().filter_map(|name| places.iter().find(|one| one.target == *name));
+        for (index, place) in reached.enumerate() {
+            let url = format!("http://{}", place.address(side.port));
+            let variable = format!("FAIRLEAD_URL_{}", word(&service.service));
+            if places.len() > 1 {
+                addresses.insert(format!("{variable}_{}", word(&place.target)), url.clone());
+            }
+            if index == 0 {
+                addresses.insert(variable, url);
+            }
+        }
+    }
+    addresses
+}
+
 /// What a process target must know of a plan; `host` is the target's own address, if it has one.
 fn process_plan(plan: &Plan, host: Option<IpAddr>) -> ProcessPlan {
     let mut bundles = BTreeMap::new();

@@ -51,8 +51,8 @@ impl Ending {
                 Vec::new(),
             ),
             End::Finished(Outcome::RolledBack { cause }) => {
-                let logs = cause.service.as_ref().or(cause.unit.as_ref().map(|unit| &unit.service));
-                let logs = logs.map_or_else(|| to("logs"), |service| format!("{} {service}", to("logs")));
+                let logs =
+                    to("logs") + &cause.of_service().map_or_else(String::new, |name| format!(" {name}"));
                 let why = cause.reason;
                 let sentence = format!(
                     "rolled back: release {release} on {environment} ({why}), what stood before stands again"

@@ -420,3 +420,28 @@ fn a_planned_pause_waits_for_its_promotion_and_for_nothing_else() {
     let (cancelled, _) = simulate(&plan, &mut world, state, &cancel, LIMIT, |_, _, _| ());
     assert!(matches!(cancelled.outcome(), Some(Outcome::RolledBack { .. })));
 }
+
+/// What an operator reads of an open rollout, and what is told to do next, hangs on this.
+#[test]
+fn a_pause_ends_with_the_way_forward() {
+    let plan = plan_of(&Shape::default());
+    let mut world = World::new(1_000_000).with_previous(&plan);
+    // The first new unit has come.
+    let commands = BTreeMap::from([(25, Command::Pause)]);
+    let (paused, _) =
+        simulate(&plan, &mut world, State::new(&plan, 1_000_000), &commands, LIMIT, |_, _, _| ());
+    assert!(paused.is_paused(), "{paused:?}");
+    let commands = BTreeMap::from([(0, Command::Cancel)]);
+    let mut on_the_way_back = 0;
+    simulate(&plan, &mut world, paused.clone(), &commands, LIMIT, |_, state, _| {
+        if matches!(state.phase, Phase::Back { .. }) {
+            on_the_way_back += 1;
+            assert!(!state.is_paused(), "{state:?}");
+        }
+    });
+    assert!(on_the_way_back > 0);
+    let commands = BTreeMap::from([(0, Command::Hold)]);
+    let (mut held, _) = simulate(&plan, &mut world, paused, &commands, LIMIT, |_, _, _| ());
+    held.reopen();
+    assert!(!held.is_paused(), "{held:?}");
+}
