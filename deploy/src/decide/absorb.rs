@@ -242,7 +242,9 @@ impl Turn<'_> {
         let phase = self.facts(unit).map(|facts| (facts.phase.clone(), facts.weight));
         match (step, phase) {
             // The answer said that it failed, or nobody heard it: what stands counts.
-            (Step::Starting, Some((UnitPhase::Running, _))) => self.move_to(unit, Step::Waiting),
+            (Step::Starting, Some((UnitPhase::Running, weight))) => {
+                self.move_to(unit, step_of_stranger(&UnitPhase::Running, weight));
+            }
             // Asked for and not under way: it is asked for again, which is harmless if it took hold.
             (Step::Starting | Step::Stopping, _) | (Step::Gone, None) => {}
             (Step::Gone, Some((phase, weight))) => self.move_to(unit, step_of_stranger(&phase, weight)),

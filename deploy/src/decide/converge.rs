@@ -259,7 +259,10 @@ impl Turn<'_> {
     fn begin_units(&mut self, service: &ServicePlan, fleet: &Fleet, allowed: Allowed, way: Way) {
         let starts_first = service.strategy.max_surge(fleet.goal.len() as u32) > 0;
         // Places that were made free are filled, whoever pauses.
-        let is_free = !starts_first && fleet.others.iter().any(|unit| self.step_of(unit) != Step::Serving);
+        let made_free = |unit: &UnitId| {
+            self.track(unit).is_some_and(|track| track.step != Step::Serving && !track.given_up)
+        };
+        let is_free = !starts_first && fleet.others.iter().any(made_free);
         if self.state.interrupted || (way == Way::Forward && !is_free && self.pauses()) {
             return;
         }
@@ -270,7 +273,10 @@ impl Turn<'_> {
         let places: BTreeSet<(u16, &Name)> =
             fleet.available.iter().map(|unit| (unit.slot, &unit.target)).collect();
         let is_held = |unit: &UnitId| places.contains(&(unit.slot, &unit.target));
-        let may_begin = |unit: &&UnitId| way != Way::Kept || self.may_be_restored(unit);
+        let out_of_sight = &self.seen.unreachable;
+        let may_begin = |unit: &&UnitId| {
+            way != Way::Kept || (self.may_be_restored(unit) && !out_of_sight.contains(&unit.target))
+        };
         let absent = fleet.goal.iter().filter(|unit| self.step_of(unit) == Step::Gone);
         let mut absent: Vec<&UnitId> = absent.filter(may_begin).collect();
         absent.sort_by_key(|unit| is_held(unit));

@@ -88,6 +88,8 @@ impl Turn<'_> {
     fn runs(&self, unit: &UnitId, step: Step) -> bool {
         match step {
             Step::Gone => false,
+            // It is started, or started again, whatever stands there now.
+            Step::Starting => true,
             // Told to stop is what the target says, not what it was asked: the request may not have arrived.
             Step::Stopping => self.facts(unit).map_or_else(
                 || self.seen.unreachable.contains(&unit.target),
@@ -159,6 +161,14 @@ impl Turn<'_> {
         });
         let reached = !self.seen.unreachable.contains(&unit.target);
         reached && (answered || facts.phase != UnitPhase::Running)
+    }
+
+    /// Whether the evidence that it answers well is fresh.
+    pub(super) fn answers_well(&self, service: &ServicePlan, unit: &UnitId) -> bool {
+        let Some((_, health)) = self.seen.units.get(unit) else { return false };
+        let check = service.check_of(unit);
+        check.is_some_and(|check| verdict::serving(check, health, self.seen.now) == Verdict::Pass)
+            && !self.seen.unreachable.contains(&unit.target)
     }
 
     /// Whether it takes traffic, runs, and answers well.

@@ -59,7 +59,10 @@ impl Turn<'_> {
     fn action_for(&self, service: &ServicePlan, unit: &UnitId, track: &Track, weight: u16) -> Option<Action> {
         let unit = unit.clone();
         let moves_units = matches!(self.state.phase, Phase::Forward | Phase::Back { .. });
+        let out_of_sight = self.seen.unreachable.contains(&unit.target);
         match track.step {
+            // What the rollout has not reached yet may have come round, out of sight.
+            _ if out_of_sight && self.is_ahead(&unit) => None,
             Step::Draining if moves_units || matches!(self.state.phase, Phase::Collecting { .. }) => {
                 self.drain_keeps_bound(&unit).then_some(Action::Drain { unit, deadline: service.drain })
             }
@@ -67,11 +70,11 @@ impl Turn<'_> {
             // Begun for the other way: it is taken away when its service's turn comes, and brought no further.
             Step::Starting | Step::Judging | Step::Admitting if !self.is_goal(&unit) => None,
             // Out of sight there is no evidence, and the request might arrive when it is back.
-            Step::Admitting if self.seen.unreachable.contains(&unit.target) => None,
+            Step::Admitting if out_of_sight || !self.may_be_admitted(service, &unit) => None,
             Step::Starting => Some(Action::Start { unit }),
             Step::Judging => Some(Action::Judge { unit }),
             Step::Admitting => Some(Action::Admit { unit, weight }),
-            Step::Serving if self.is_goal(&unit) && !self.has_weight(&unit, weight) => {
+            Step::Serving if self.is_goal(&unit) && self.is_to_be_weighed(service, &unit, weight) => {
                 Some(Action::Admit { unit, weight })
             }
             Step::Stopping => Some(Action::Stop { unit, grace: service.stop_grace }),
@@ -116,6 +119,22 @@ impl Turn<'_> {
         is == 0 || is == weight
     }
 
+    /// Whether a unit that is to get traffic still answers as well as when that was decided: its service may be waiting for
+    /// another one, and its executor may have taken over.
+    fn may_be_admitted(&self, service: &ServicePlan, unit: &UnitId) -> bool {
+        let (Some((facts, health)), Some(check)) = (self.seen.units.get(unit), service.check_of(unit)) else {
+            return false;
+        };
+        verdict::starting(check, facts, health, self.seen.now, self.seen.now) == Verdict::Pass
+    }
+
+    /// Whether a unit in traffic is given another weight now. More of it needs evidence that it still answers; an executor
+    /// that has just taken over has none yet.
+    fn is_to_be_weighed(&self, service: &ServicePlan, unit: &UnitId, weight: u16) -> bool {
+        let is = self.facts(unit).map_or(0, |facts| facts.weight);
+        !self.has_weight(unit, weight) && (weight < is || self.answers_well(service, unit))
+    }
+
     /// Whether a unit may still be drained: what was allowed when it was decided may no longer be when it is asked for
     /// again, after a failed attempt or by another executor.
     fn drain_keeps_bound(&self, unit: &UnitId) -> bool {
@@ -126,9 +145,11 @@ impl Turn<'_> {
             Phase::Forward => self.plan.in_wave(service, self.plan.wave_of(&unit.target)),
             _ => Cow::Borrowed(service),
         };
+        // While evidence is collected only what is broken goes: what was to make room may be wanted again.
+        let may_make_room = !matches!(self.state.phase, Phase::Collecting { .. });
         (self.is_known(unit) && !self.is_available(service, unit))
             || self.track(unit).is_some_and(|track| track.given_up)
-            || self.fleet(&scoped, goal.as_ref()).keeps(self.bound(&scoped))
+            || (may_make_room && self.fleet(&scoped, goal.as_ref()).keeps(self.bound(&scoped)))
     }
 
     /// What is waited for, for people.

@@ -159,9 +159,14 @@ impl<'a> Turn<'a> {
         track.given_up = match step {
             Step::Broken(_) => true,
             Step::Draining | Step::Drained | Step::Stopping => track.given_up,
+            // It stays known whether the rollout took it away, or it went by itself.
+            Step::Gone => track.given_up || !matches!(from, Step::Draining | Step::Drained | Step::Stopping),
             _ => false,
         };
-        self.state.progress_at = now;
+        // What the rollout has not reached comes and goes without bringing it any further.
+        if !self.is_ahead(unit) {
+            self.state.progress_at = now;
+        }
         self.note(Reason::Stepped { unit: unit.clone(), from, to: step });
     }
 

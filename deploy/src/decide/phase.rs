@@ -80,9 +80,18 @@ impl Turn<'_> {
             plan.services.iter().filter(|service| service.to.is_some() && plan.policy.smoke.is_some());
         let wanted =
             services.map(|service| Action::Verify { service: service.service.clone() }).take(1).collect();
-        if self.all_done(wanted) && self.hooks_done(self.closing_hooks()) {
+        if self.all_done(wanted) && self.hooks_done(self.closing_hooks()) && self.all_answer_well() {
             self.enter(Phase::Settling { outcome: Outcome::Succeeded });
         }
+    }
+
+    /// Whether the evidence of everything that the rollout has brought is good and fresh: what was found good at the end of
+    /// its bake may have been out of sight since.
+    pub(super) fn all_answer_well(&self) -> bool {
+        let plan = self.plan;
+        plan.services.iter().all(|service| {
+            service.units_of(service.to.as_ref()).iter().all(|unit| self.answers_well(service, unit))
+        })
     }
 
     fn back(&mut self, cause: Failure) {

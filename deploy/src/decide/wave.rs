@@ -83,8 +83,10 @@ impl Turn<'_> {
         let has_hooks = self.plan.policy.hooks.get(&self.closing_hooks()).is_some_and(|all| !all.is_empty());
         self.enter(if self.plan.policy.smoke.is_some() || has_hooks {
             Phase::Verifying
-        } else {
+        } else if self.all_answer_well() {
             Phase::Settling { outcome: Outcome::Succeeded }
+        } else {
+            return;
         });
     }
 
@@ -160,7 +162,10 @@ impl Turn<'_> {
     /// A unit that the rollout has not reached failed by itself. That says nothing of the new release, so it is not counted.
     pub(super) fn ailed(&mut self, unit: &UnitId, reason: ReasonCode, message: String) {
         let failure = self.failure(reason, Some(unit), message);
-        self.state.ailments.push(failure.clone());
+        // What is left as it is may fail for ever, and each of these is written down with every change.
+        if self.may_be_restored(unit) {
+            self.state.ailments.push(failure.clone());
+        }
         // Should it answer again, it is as good as any other.
         if let Some(service) = self.state.services.get_mut(&unit.service)
             && let Some(track) = service.units.get_mut(unit)

@@ -127,6 +127,7 @@ impl<'a> Judge<'a> {
                     self.waves.promote();
                 }
             }
+            Happened::WaveBegan { index } => self.wave_began(index),
             Happened::Failed { unit, reason } => self.failure(unit, reason),
             Happened::Turned { reason, unit } => self.turn(reason, unit.as_ref()),
             Happened::WentForward => {

@@ -234,6 +234,11 @@ pub enum Happened {
     },
     /// The operator asked for something.
     Commanded(Command),
+    /// The rollout said that a wave began.
+    WaveBegan {
+        /// Its place among the waves, from 0.
+        index: usize,
+    },
     /// A failure was counted.
     Failed {
         /// Whose, if it is a unit's.
@@ -285,6 +290,9 @@ pub fn of_decision(
     for reason in &decision.because {
         match reason {
             Reason::Commanded { command } => happened.push(Happened::Commanded(*command)),
+            Reason::WaveBegan { wave, .. } => {
+                happened.push(Happened::WaveBegan { index: wave.saturating_sub(1) })
+            }
             Reason::Failed(failure) => {
                 happened.push(Happened::Failed { unit: failure.unit.clone(), reason: failure.reason });
             }

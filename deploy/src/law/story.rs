@@ -145,6 +145,9 @@ impl Story {
                 self.cancelled |= *command == Command::Cancel;
                 self.tell(Happened::Commanded(*command));
             }
+            Reason::WaveBegan { wave, .. } => {
+                self.tell(Happened::WaveBegan { index: wave.saturating_sub(1) })
+            }
             Reason::PhaseBegan { phase } => self.entered(phase),
             _ => {}
         }

@@ -68,14 +68,12 @@ impl Waves {
         plan.waves.len() > 1 && plan.wave_of(&unit.target) > self.reached
     }
 
-    /// What is missing for a unit to be begun on the way forward, if something is.
-    fn lack(&mut self, plan: &Plan, unit: &UnitId) -> Option<String> {
-        let index = plan.wave_of(&unit.target);
+    /// What is missing for a wave to be begun on the way forward, if something is.
+    fn lack(&self, plan: &Plan, index: usize) -> Option<String> {
         if plan.waves.is_empty() || index <= self.reached {
             return None;
         }
-        self.reached = index;
-        let lack = plan.waves[..index].iter().enumerate().find_map(|(place, before)| {
+        plan.waves[..index].iter().enumerate().find_map(|(place, before)| {
             if self.complete_since.get(place).copied().flatten().is_none() {
                 Some(format!("wave {}, which is not complete", before.name))
             } else if !self.soaked.contains(&place) {
@@ -85,16 +83,26 @@ impl Waves {
             } else {
                 None
             }
-        })?;
-        Some(lack)
+        })
     }
 }
 
 impl Judge<'_> {
-    /// Waves go one after the other.
+    /// Waves go one after the other: whoever says that the next one begins, or begins something of it.
     pub(super) fn keeps_waves(&mut self, unit: &UnitId) {
-        if let Some(lack) = self.waves.lack(self.plan, unit) {
-            self.broken(Law::Waves, unit.label(), format!("begun behind {lack}"));
+        self.reaches_wave(self.plan.wave_of(&unit.target), unit.label());
+    }
+
+    /// The rollout says that a wave has begun.
+    pub(super) fn wave_began(&mut self, index: usize) {
+        self.reaches_wave(index, format!("wave {}", index + 1));
+    }
+
+    fn reaches_wave(&mut self, index: usize, subject: String) {
+        let lack = self.waves.lack(self.plan, index);
+        self.waves.reached = self.waves.reached.max(index);
+        if let Some(lack) = lack {
+            self.broken(Law::Waves, subject, format!("begun behind {lack}"));
         }
     }
 }

@@ -139,7 +139,7 @@ impl World {
         let now = self.now;
         match self.units.get_mut(id) {
             Some(unit) => {
-                if !unit.health.ever_passed && !unit.has_exited(now) {
+                if weight > unit.weight && !unit.health.ever_passed && !unit.has_exited(now) {
                     self.violations.push(format!("{id:?} got traffic before it was ever healthy"));
                 }
                 unit.weight = weight;

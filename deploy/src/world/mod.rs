@@ -83,6 +83,15 @@ pub struct Outage {
     pub until: Millis,
 }
 
+/// Nobody is asked for a while, as when the executor's machine has no time for its probes: evidence grows old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    /// From this moment …
+    pub from: Millis,
+    /// … until before this one.
+    pub until: Millis,
+}
+
 #[derive(Debug, Clone)]
 struct Pending {
     at: Millis,
@@ -115,6 +124,8 @@ pub struct World {
     pub effect_faults: BTreeMap<u64, EffectFault>,
     /// Targets that cannot be reached for a while.
     pub outages: Vec<Outage>,
+    /// Times in which nobody is asked.
+    pub silences: Vec<Silence>,
     /// Whether the final gates pass.
     pub verify_passes: bool,
     /// Hooks that fail, by the moment at which they are run.
@@ -153,6 +164,7 @@ impl World {
             rules: Vec::new(),
             effect_faults: BTreeMap::new(),
             outages: Vec::new(),
+            silences: Vec::new(),
             verify_passes: true,
             failing_hooks: BTreeSet::new(),
             migrations_fail: false,
@@ -289,11 +301,14 @@ impl World {
         }
         self.units.retain(|_, unit| unit.ends_at.is_none_or(|at| at > now));
         let rate = self.requests_per_second;
+        let is_silent = self.silences.iter().any(|silence| (silence.from..silence.until).contains(&now));
         for (id, unit) in &mut self.units {
             let Some(check) = plan.service(&id.service).and_then(|service| service.check_of(id)) else {
                 continue;
             };
-            unit.probe(now, check.interval);
+            if !is_silent {
+                unit.probe(now, check.interval);
+            }
             unit.serve(rate * after / 1_000);
         }
     }

@@ -152,6 +152,7 @@ fn events() -> impl Strategy<Value = Vec<(When, Event)>> {
         1 => prop_oneof![(0..5_000u64), (0..600_000u64)].prop_map(Event::Jump),
         2 => (0..2usize, prop_oneof![0..3_000u64, 0..120_000u64])
             .prop_map(|(target, lasts)| Event::Outage(target, lasts)),
+        2 => prop_oneof![0..3_000u64, 0..30_000u64].prop_map(Event::Silence),
         3 => Just(Event::Command(Command::Cancel)),
         2 => Just(Event::Command(Command::Pause)),
         1 => Just(Event::Command(Command::Hold)),

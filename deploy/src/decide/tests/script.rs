@@ -9,7 +9,7 @@ use crate::{
     plan::Plan,
     reason::ReasonCode,
     state::{Command, Outcome, Phase, State},
-    world::{EffectFault, Outage, Rule, World},
+    world::{EffectFault, Outage, Rule, Silence, World},
 };
 use std::{collections::BTreeMap, fmt};
 
@@ -21,6 +21,9 @@ pub(super) const EPOCH: Millis = 1_000_000;
 
 /// Three hours: above the sum of all deadlines of the largest shape, so that a rollout that takes longer hangs.
 pub(super) const LIMIT: Millis = 3 * 60 * 60 * 1_000;
+
+/// Failures and ailments that a state may remember: each is written down with every change, so they must not grow for ever.
+const REMEMBERED: usize = 500;
 
 /// Observations after the end, in which a stale executor still could do harm.
 const AFTERMATH: u32 = 30;
@@ -63,6 +66,8 @@ pub(super) enum Event {
     Jump(Millis),
     /// A target cannot be reached: its place, and for how long.
     Outage(usize, Millis),
+    /// Nobody is asked how it is: for how long.
+    Silence(Millis),
     /// The operator asks for something.
     Command(Command),
     /// The executor is killed, and another takes over.
@@ -217,6 +222,10 @@ impl Stage<'_> {
             self.act_stale();
             let decision = self.act();
             watch(self.world.now, &decision);
+            if decision.next.failures.len() + decision.next.ailments.len() > REMEMBERED {
+                self.judge.nonsense("the state grows without end");
+                break;
+            }
             if let Some(leave) = decision.leave {
                 // A human comes back to it, at once.
                 if leave == Leave::Paused {
@@ -275,6 +284,10 @@ impl Stage<'_> {
                 let targets = &self.plan.services[0].targets;
                 let (target, from) = (targets[place % targets.len()].clone(), self.world.now);
                 self.world.outages.push(Outage { target, from, until: from + lasts });
+            }
+            Event::Silence(lasts) => {
+                let from = self.world.now;
+                self.world.silences.push(Silence { from, until: from + lasts });
             }
             Event::Command(command) => self.commands.push(command),
             Event::Crash | Event::Usurp if self.executor.state.outcome().is_some() => {}
