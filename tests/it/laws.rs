@@ -1,7 +1,7 @@
 //! The judge of the laws sits over every rollout of these tests; here, that it sees: a real rollout breaks none, and the
 //! same one with something falsified breaks the law that it must.
 
-use deploy::{
+use engine::{
     law::{Happened, Law},
     model::Action,
     state::Outcome,
@@ -45,7 +45,7 @@ fn a_success_that_is_falsified_is_found_out() {
     let began = |is: fn(&Action) -> bool| move |(_, happened): &(u64, Happened)| matches!(happened, Happened::Began { action, .. } if is(action));
     // One more ran than a plan without surge allows.
     breaks(Law::Bounds, &case, |case| {
-        case.plan.services[0].strategy = deploy::simulate::parse_strategy("recreate").expect("words");
+        case.plan.services[0].strategy = engine::simulate::parse_strategy("recreate").expect("words");
     });
     // The first that is drained is drained before any new one has traffic.
     breaks(Law::Bounds, &case, |case| {
@@ -80,8 +80,8 @@ fn a_success_that_is_falsified_is_found_out() {
             match happened {
                 Happened::Settled { back } => *back = true,
                 Happened::Finished(outcome) => {
-                    let cause = deploy::state::Failure {
-                        reason: deploy::reason::ReasonCode::Crashed,
+                    let cause = engine::state::Failure {
+                        reason: engine::reason::ReasonCode::Crashed,
                         unit: None,
                         service: None,
                         message: String::new(),

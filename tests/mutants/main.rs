@@ -84,7 +84,7 @@ fn copy_of(root: &Path) -> tempfile::TempDir {
 /// Plays the random scripts in a copy: whether they passed, and everything that was said.
 fn play(copy: &Path, target: &Path) -> (bool, String) {
     let output = Command::new("cargo")
-        .args(["test", "--locked", "--package", "deploy", "--lib", "every_rollout_ends", "--", "--nocapture"])
+        .args(["test", "--locked", "--package", "engine", "--lib", "every_rollout_ends", "--", "--nocapture"])
         .current_dir(copy)
         .env("CARGO_TARGET_DIR", target)
         // The scripts take longer than the compiler.

@@ -13,7 +13,7 @@ use crate::{
     units::is_unit,
     wait::pause,
 };
-use deploy::{
+use engine::{
     bundle::BundleHash,
     event::Event,
     law::{Breach, Happened, Judge, Moment, UnitNow, of_events},

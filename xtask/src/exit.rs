@@ -1,6 +1,10 @@
 //! Exit codes: public, few, and decided here alone.
 
-use deploy::{decide::Leave, run::End, session::Kind, state::Outcome};
+use deploy::{
+    decide::{End, Leave},
+    session::Kind,
+    state::Outcome,
+};
 
 /// How a command ends. The numbers are public and never change their meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

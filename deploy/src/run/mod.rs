@@ -8,12 +8,12 @@ mod evidence;
 mod tests;
 
 use crate::{
-    decide::{Decision, Leave, Waiting, decide},
+    decide::{Decision, End, Leave, Waiting, decide},
     event::Event,
     model::{Millis, UnitFacts, UnitId},
     plan::Plan,
     port::{Clock, EffectError, Hooks, Prober, RolloutRecord, SwapError, Target},
-    state::{Command, Observation, Outcome, State},
+    state::{Command, Observation, State},
 };
 use effects::Effects;
 use evidence::Evidence;
@@ -68,15 +68,6 @@ pub struct Rollout {
     pub lost: CancellationToken,
     /// How long it stays in a pause until it is promoted; none if it is left at once.
     pub stay_paused: Option<Duration>,
-}
-
-/// How an executor came out of a rollout.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// It is finished.
-    Finished(Outcome),
-    /// It was left unfinished.
-    Left(Leave),
 }
 
 impl Rollout {

@@ -4,12 +4,14 @@ use super::*;
 use crate::{
     bundle::{Bundle, BundleHash},
     check::{Check, Look},
-    decide::tests::setup::{Shape, bundle, plan_of},
+    decide::End,
     ledger::Ledger,
     model::{Action, Intent},
     port::{EffectOutput, GateResult, TargetSeen},
     reason::ReasonCode,
+    samples::{Shape, bundle, plan_of},
     state::Effect,
+    state::Outcome,
     world::{Behaviour, Rule, World},
 };
 use async_trait::async_trait;

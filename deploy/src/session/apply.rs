@@ -14,12 +14,13 @@ use crate::{
         hook::CommandHooks,
         probe::{Gates, RealProber},
     },
+    decide::End,
     event::Event,
     lint,
     plan::{Plan, ServicePlan, changed_since},
     port::{Clock, SwapError, Target},
     record::{Finished, OpenRollout},
-    run::{End, Rollout},
+    run::Rollout,
     state::{Command, Outcome, Phase, State},
 };
 use pipeline::{journal::Journal, name::Name};

@@ -117,7 +117,7 @@ pub(super) fn freeze_status(freeze: &Freeze) -> FreezeStatus {
 mod tests {
     use super::*;
     use crate::{
-        decide::tests::setup::{Shape, plan_of},
+        samples::{Shape, plan_of},
         state::Failure,
     };
 

@@ -14,7 +14,7 @@ use crate::{
     wire,
 };
 use deploy::{
-    run::End,
+    decide::End,
     session::ApplyOptions,
     state::{Command, Outcome},
 };

@@ -8,8 +8,8 @@ use crate::{
     signals::{Stops, Then},
 };
 use deploy::{
+    decide::End,
     event::Event,
-    run::End,
     session::{Events, SessionError},
     state::Command,
 };

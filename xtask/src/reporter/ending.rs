@@ -1,7 +1,12 @@
 //! The final line: outcome, release, environment, duration, and what to type next.
 
 use crate::exit::{Asked, Exit};
-use deploy::{decide::Leave, model::Millis, run::End, state::Outcome, verdict::seconds};
+use deploy::{
+    decide::{End, Leave},
+    model::Millis,
+    state::Outcome,
+    verdict::seconds,
+};
 
 /// How a command ended that was to change something.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,11 @@ use crate::{
     exit::{Asked, Exit},
     samples,
 };
-use deploy::{decide::Leave, event::Event, run::End, state::Outcome};
+use deploy::{
+    decide::{End, Leave},
+    event::Event,
+    state::Outcome,
+};
 use indicatif::{ProgressDrawTarget, TermLike};
 use jiff::{SignedDuration, tz::TimeZone};
 use pipeline::{event::Event as PipelineEvent, release::ReleaseId, stage::StageName};

@@ -1,7 +1,7 @@
 //! Hooks as real child processes.
 
 use super::*;
-use crate::decide::tests::setup::{Shape, plan_of};
+use crate::samples::{Shape, plan_of};
 use pipeline::secret::Secret;
 use std::{fs, path::Path, time::Instant};
 

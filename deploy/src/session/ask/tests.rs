@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
-    decide::tests::setup::{Shape, plan_of},
     plan::PlanKind,
     record::OpenRollout as Open,
+    samples::{Shape, plan_of},
 };
 use std::collections::BTreeSet;
 
