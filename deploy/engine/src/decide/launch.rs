@@ -63,6 +63,7 @@ impl Turn<'_> {
         match track.step {
             // What the rollout has not reached yet may have come round, out of sight.
             _ if out_of_sight && self.is_ahead(&unit) => None,
+            Step::Draining if self.is_ahead(&unit) && !self.is_known(&unit) => None,
             Step::Draining if moves_units || matches!(self.state.phase, Phase::Collecting { .. }) => {
                 self.drain_keeps_bound(&unit).then_some(Action::Drain { unit, deadline: service.drain })
             }

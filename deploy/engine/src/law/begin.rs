@@ -36,7 +36,7 @@ impl Judge<'_> {
         }
         match action {
             Action::Start { unit } => self.start_began(unit),
-            Action::Admit { unit, .. } => self.admit_began(unit),
+            Action::Admit { unit, weight } => self.admit_began(unit, *weight),
             Action::Drain { unit, .. } | Action::Stop { unit, .. } => {
                 self.loses(unit);
                 self.leaving.insert(unit.clone());
@@ -78,7 +78,7 @@ impl Judge<'_> {
         self.keeps_budget(unit, "start");
     }
 
-    fn admit_began(&mut self, unit: &UnitId) {
+    fn admit_began(&mut self, unit: &UnitId, weight: u16) {
         self.leaving.remove(unit);
         let is_kept = self.waves.is_ahead(self.plan, unit) && self.is_previous(unit) && self.back.is_none();
         if !is_kept {
@@ -89,6 +89,9 @@ impl Judge<'_> {
         let Some(now) = self.now.units.get(unit).copied() else {
             return self.broken(Law::Evidence, unit.label(), "admitted, and it is not there");
         };
+        if (1..=now.weight).contains(&weight) {
+            return; // It gets no more than it has: what is taken from a unit needs no evidence.
+        }
         if let (Some(looked), false) = (now.looked, self.now.unreachable.contains(&unit.target))
             && let Some(lack) = lacks(&looked, check, now.weight > 0)
         {

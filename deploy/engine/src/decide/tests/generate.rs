@@ -1,6 +1,6 @@
 //! Random environments, faults, commands, crashes and takeovers. Every part shrinks towards nothing happening.
 
-use super::script::{Event, Script, When};
+use super::script::{EFFECT_TAKES, Event, Script, When};
 use crate::{
     model::HookMoment,
     plan::OnFailure,
@@ -15,16 +15,20 @@ use std::collections::BTreeMap;
 pub(super) fn scripts() -> impl Strategy<Value = Script> {
     let reopens = prop_oneof![4 => Just(0u32), 1 => 1..3u32];
     let gates = (prop::bool::weighted(0.75), failing_hooks(), prop::bool::weighted(0.15));
-    (shapes(), rules(), effect_faults(), events(), gates, reopens).prop_map(
-        |(shape, rules, faults, events, (verify, failing_hooks, migrations_fail), reopens)| Script {
-            shape,
-            rules,
-            faults,
-            events,
-            verify,
-            reopens,
-            failing_hooks,
-            migrations_fail,
+    let effect_takes = prop_oneof![3 => Just(EFFECT_TAKES), 1 => 0..2_500u64];
+    (shapes(), rules(), effect_faults(), events(), gates, reopens, effect_takes).prop_map(
+        |(shape, rules, faults, events, (verify, failing_hooks, migrations_fail), reopens, effect_takes)| {
+            Script {
+                shape,
+                rules,
+                faults,
+                events,
+                verify,
+                reopens,
+                failing_hooks,
+                migrations_fail,
+                effect_takes,
+            }
         },
     )
 }

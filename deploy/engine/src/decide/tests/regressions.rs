@@ -460,3 +460,48 @@ fn what_was_never_seen_is_not_taken_for_gone() {
         ..Script::default()
     });
 }
+
+/// The judge took the smaller share of a canary whose old units had gone for an admission.
+#[test]
+fn a_smaller_share_needs_no_evidence() {
+    let Strategy::Rolling(rolling) = rolling(1, 0) else { unreachable!("it says rolling") };
+    keeps_the_laws(&Script {
+        shape: Shape {
+            targets: vec!["east"],
+            replicas: 1,
+            from: Some(("old", 1)),
+            strategy: Strategy::Canary(Canary { units: 1, steps: vec![5], rolling }),
+            bake: 0,
+            synthetic: true,
+            hooks: true,
+            ..Shape::default()
+        },
+        rules: vec![new(Behaviour::Flaps(801))],
+        events: vec![(When::At(2_001), Event::Kill(2)), (When::At(701), Event::Command(Command::Pause))],
+        verify: false,
+        ..Script::default()
+    });
+}
+
+/// An executor that had taken over drained what had failed ahead of its wave, and had come round, without having asked it.
+#[test]
+fn what_has_failed_ahead_of_its_wave_is_asked_anew() {
+    let wave = |targets| WaveShape { targets, ..WaveShape::default() };
+    keeps_the_laws(&Script {
+        shape: Shape {
+            services: vec!["api", "mcp"],
+            targets: vec!["east", "west"],
+            replicas: 0,
+            from: Some(("old", 2)),
+            bake: 0,
+            migrates: true,
+            waves: vec![wave(vec!["east"]), wave(vec!["west"])],
+            ..Shape::default()
+        },
+        rules: vec![Rule { slot: Some(0), bundle: Some(bundle("old")), ..new(Behaviour::Good(701)) }],
+        faults: BTreeMap::from([(18, EffectFault::FailsBefore)]),
+        events: vec![(When::At(801), Event::Crash), (When::At(701), Event::Crash)],
+        verify: false,
+        ..Script::default()
+    });
+}

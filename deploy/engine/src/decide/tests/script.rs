@@ -46,7 +46,12 @@ pub(super) struct Script {
     pub(super) failing_hooks: Vec<HookMoment>,
     /// Whether migrations fail.
     pub(super) migrations_fail: bool,
+    /// How long each effect takes, in milliseconds.
+    pub(super) effect_takes: Millis,
 }
+
+/// How long an effect usually takes, in milliseconds.
+pub(super) const EFFECT_TAKES: Millis = 150;
 
 /// When something happens: at the first observation that is not earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +122,7 @@ impl Default for Script {
             reopens: 0,
             failing_hooks: Vec::new(),
             migrations_fail: false,
+            effect_takes: EFFECT_TAKES,
         }
     }
 }
@@ -135,6 +141,7 @@ impl fmt::Debug for Script {
         for (when, event) in &self.events {
             writeln!(f, "  {when:?}: {event:?}")?;
         }
+        writeln!(f, "  effects take {} ms", self.effect_takes)?;
         writeln!(f, "  failing hooks: {:?}, migrations fail: {}", self.failing_hooks, self.migrations_fail)?;
         write!(f, "  verify: {}, reopens: {}", self.verify, self.reopens)
     }
@@ -156,6 +163,7 @@ impl Script {
         world.verify_passes = self.verify;
         world.failing_hooks = self.failing_hooks.iter().copied().collect();
         world.migrations_fail = self.migrations_fail;
+        world.effect_takes = self.effect_takes;
         world.requests_per_second = 40;
         let world = world.with_previous(&plan);
         play(&plan, world, self.events.clone(), self.reopens, |_, _| ())
