@@ -114,6 +114,7 @@ impl<'a> Judge<'a> {
                 }
             }
             Happened::Ended { action } => {
+                self.watch.ends(&action);
                 if let Action::Drain { unit, .. } = &action {
                     self.leaving.remove(unit);
                 }

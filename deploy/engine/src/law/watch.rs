@@ -23,6 +23,8 @@ pub(super) struct Watch {
     ran: BTreeSet<UnitId>,
     /// Units that have ended and were not noticed: for so many moments.
     ended: BTreeMap<UnitId, u32>,
+    /// Units on which something is under way, which has a deadline of its own.
+    busy: BTreeSet<UnitId>,
 }
 
 impl Watch {
@@ -31,6 +33,14 @@ impl Watch {
         if let Some(unit) = action.unit() {
             self.ended.remove(unit);
             self.given_up.remove(unit);
+            self.busy.insert(unit.clone());
+        }
+    }
+
+    /// Its executor heard how it ended.
+    pub(super) fn ends(&mut self, action: &Action) {
+        if let Some(unit) = action.unit() {
+            self.busy.remove(unit);
         }
     }
 
@@ -41,6 +51,7 @@ impl Watch {
 
     pub(super) fn takes_over(&mut self) {
         self.ended.clear();
+        self.busy.clear();
     }
 }
 
@@ -91,7 +102,8 @@ impl Judge<'_> {
         for (unit, _) in next.units.iter().filter(|(_, now)| !now.running && !now.told_to_stop) {
             let seen = !next.unreachable.contains(&unit.target);
             let ran = self.watch.ran.contains(unit);
-            if forward && seen && ran && is_goal(unit) && !self.failed.contains(unit) {
+            let waited_for = is_goal(unit) && !self.failed.contains(unit) && !self.watch.busy.contains(unit);
+            if forward && seen && ran && waited_for {
                 ended.insert(unit.clone(), self.watch.ended.get(unit).copied().unwrap_or(0) + 1);
             }
         }

@@ -505,3 +505,21 @@ fn what_has_failed_ahead_of_its_wave_is_asked_anew() {
         ..Script::default()
     });
 }
+
+/// The judge blamed the executor for not noticing the end of a unit that it was still admitting.
+#[test]
+fn a_unit_that_ends_while_it_is_admitted_is_noticed_after_that() {
+    keeps_the_laws(&Script {
+        shape: Shape {
+            targets: vec!["east"],
+            replicas: 1,
+            from: Some(("old", 1)),
+            bake: 0,
+            ..Shape::default()
+        },
+        rules: vec![new(Behaviour::ExitsAfter(601))],
+        effect_takes: 1_901,
+        verify: false,
+        ..Script::default()
+    });
+}
