@@ -12,20 +12,22 @@
 //!
 //! **Proof.** `tests/dockerignore` holds a table of what the real client sends, and this module against it, file by file.
 //!
-//! **Where the clients differ from each other.** This follows the classic client of Docker 28. That of 20.10
-//! - gives `+ ( ) | { } ^` the meaning that they have in regular expressions (a defect: `a+b` did not match `a+b`);
-//! - takes `**name` for `**/name`, where 28 takes it for any path that ends with `name`;
-//! - looks at a folder above a file only at the depth that the pattern's own slashes give it, so that beside an exception
-//!   `**/node_modules` does not cover the files of a `node_modules` far down. It therefore lets a later pattern that
-//!   matches the folder again win over an exception in it, where 28 does not ask again about a folder that it has
-//!   excluded.
+//! **Where the clients differ.** All this was seen by running them on the table. This follows the classic client of
+//! Docker 28. That of 20.10, and its BuildKit,
+//! - give `+ ( ) | { } ^` the meaning that they have in regular expressions (a defect: `a+b` did not match `a+b`);
+//! - take `**name` for `**/name`, where 28 takes it for any path that ends with `name`;
+//! - look at a folder above a file only at the depth that the pattern's own slashes give it, so that beside an exception
+//!   in it, `**/node_modules` does not cover the files of a `node_modules` far down;
+//! - let a pattern that comes after an exception and matches the folder again win over it, where 28 does not ask again
+//!   about a folder that it has excluded already.
 //!
-//! The classic client never looks for `<Dockerfile>.dockerignore`; BuildKit does. BuildKit also looks into excluded folders
-//! for exceptions that begin with a wildcard (`*` and then `!**/keep`), where the classic client sees only those that
-//! begin with the folder's name. This follows the classic client: such an exception reaches nothing below an excluded folder.
+//! BuildKit alone looks for `<Dockerfile>.dockerignore`; this does too, for either builder. Only BuildKit sends, beside a
+//! file that is excepted, the excluded folders that it is in; the classic client leaves it to the receiver to create them.
+//! BuildKit sends no named pipes, and sockets as empty files. Neither looks into an excluded folder for exceptions that do not
+//! begin with the folder's name: `*` and then `!**/keep` excepts nothing but a `keep` in the root.
 //!
 //! **Refused.** Where a pattern means one thing to the client and another in its documentation (`\d`, `[*]`,
-//! `[[:alpha:]]`) there is an error instead of a guess.
+//! `[[:alpha:]]`, `^a*`) there is an error instead of a guess.
 
 pub use super::pattern::PatternError;
 
@@ -284,3 +286,6 @@ fn characters(path: &Path) -> Vec<char> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -225,3 +225,6 @@ fn escaped(rest: &mut &[char]) -> Result<char, PatternError> {
     }
     Ok(first)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 //! is sent, and what was sent is compared with what the client sent, file by file and in order. `record.py` made the table;
 //! where two generations of the client differ, the newer one counts.
 
+#![cfg(test)] // Tells clippy that helpers are tests too.
+
 use pipeline::image::context::{Context, Times};
 use serde::Deserialize;
 use std::{
