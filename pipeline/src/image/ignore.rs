@@ -18,8 +18,9 @@
 //! - take `**name` for `**/name`, where 28 takes it for any path that ends with `name`;
 //! - look at a folder above a file only at the depth that the pattern's own slashes give it, so that beside an exception
 //!   in it, `**/node_modules` does not cover the files of a `node_modules` far down;
-//! - let a pattern that comes after an exception and matches the folder again win over it, where 28 does not ask again
-//!   about a folder that it has excluded already.
+//! - ask every pattern about every folder above a file, so that the last one that matches any of them wins; 28 asks only
+//!   those that can change the outcome for the folder itself, and does not ask the others again for what is below it.
+//!   (`ab`, `!ab/x`, `a*`: `ab/x` is sent by 28 alone.)
 //!
 //! BuildKit alone looks for `<Dockerfile>.dockerignore`; this does too, for either builder. Only BuildKit sends, beside a
 //! file that is excepted, the excluded folders that it is in; the classic client leaves it to the receiver to create them.
