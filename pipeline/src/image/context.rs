@@ -6,9 +6,10 @@
 //!
 //! **Invariant.** A stream that was given up has no end mark, so that no receiver takes it for a whole one.
 //!
-//! Links are sent as links and never followed, named pipes as named pipes, sockets not at all; so does the real client. It
-//! also sends devices, which is refused here: a build context with a device is a root file system by mistake. Hard links
-//! are sent as files of their own, and extended attributes are not sent.
+//! Links are sent as links and never followed, named pipes as named pipes, sockets not at all; so does the real client.
+//! It also sends devices, which is refused here: a build context with a device is a root file system by mistake. Hard
+//! links are sent as files of their own, and extended attributes are not sent. Of an excluded folder with an exception in
+//! it there is no entry, only of what is excepted: the receiver creates the folder, with the time at which it does.
 
 use super::{
     ignore::{IgnoreError, Judgement, Rules},
@@ -187,11 +188,8 @@ impl Context {
     /// If something cannot be read, changes meanwhile or is a device, or if the receiver refuses a write.
     pub fn send(&self, receiver: impl Write, times: Times) -> Result<Sent, ContextError> {
         let mut sender = Sender::new(receiver, times);
-        let result = self.walk(&mut sender).and_then(|()| sender.finish());
-        if result.is_err() {
-            sender.give_up();
-        }
-        result
+        self.walk(&mut sender)?;
+        sender.finish()
     }
 
     fn walk<W: Write>(&self, sender: &mut Sender<W>) -> Result<(), ContextError> {

@@ -38,7 +38,7 @@ pub(super) struct Sender<W: Write> {
 impl<W: Write> Sender<W> {
     /// Begins a stream.
     pub(super) fn new(receiver: W, times: Times) -> Self {
-        let gate = Gate { receiver: BufWriter::with_capacity(BUFFER, receiver), bytes: 0, is_closed: false };
+        let gate = Gate { receiver: Some(BufWriter::with_capacity(BUFFER, receiver)), bytes: 0 };
         Self {
             archive: tar::Builder::new(gate),
             times,
@@ -170,32 +170,34 @@ impl<W: Write> Sender<W> {
             sockets: std::mem::take(&mut self.sockets),
         })
     }
+}
 
-    /// Lets nothing more through: dropping the archive would write the end mark.
-    pub(super) fn give_up(&mut self) {
-        self.archive.get_mut().is_closed = true;
+impl<W: Write> Drop for Sender<W> {
+    /// An archive that is dropped before its end writes the end mark, and a buffer what it still has: after a failure
+    /// neither may reach the receiver.
+    fn drop(&mut self) {
+        if let Some(receiver) = self.archive.get_mut().receiver.take() {
+            drop(receiver.into_parts());
+        }
     }
 }
 
-/// Counts what goes through, until it is closed.
+/// Counts what goes through, until the receiver is taken away.
 struct Gate<W: Write> {
-    receiver: BufWriter<W>,
+    receiver: Option<BufWriter<W>>,
     bytes: u64,
-    is_closed: bool,
 }
 
 impl<W: Write> Write for Gate<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.is_closed {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        let written = self.receiver.write(bytes)?;
+        let receiver = self.receiver.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        let written = receiver.write(bytes)?;
         self.bytes += written as u64;
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.receiver.flush()
+        self.receiver.as_mut().map_or(Ok(()), Write::flush)
     }
 }
 

@@ -185,6 +185,16 @@ fn a_receiver_that_takes_no_more_ends_it() {
 }
 
 #[test]
+fn a_receiver_that_panics_gets_no_end_mark() {
+    let content = vec![b'x'; LARGE];
+    let context = folder(&[("a", &content)]);
+    let mut receiver = Meanwhile { act: Some(|| panic!("the receiver's own fault")), bytes: Vec::new() };
+    let send = || Context::open(context.path(), None).unwrap().send(&mut receiver, Times::Fixed(0));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(send)).is_err());
+    assert_eq!(receiver.bytes, b"");
+}
+
+#[test]
 fn sockets_are_left_out_and_told_of() {
     let context = folder(&[("a", b"1")]);
     let before = digest(&context);
