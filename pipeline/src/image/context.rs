@@ -8,8 +8,8 @@
 //!
 //! Links are sent as links and never followed, named pipes as named pipes, sockets not at all; so does the real client.
 //! It also sends devices, which is refused here: a build context with a device is a root file system by mistake. Hard
-//! links are sent as files of their own, and extended attributes are not sent. Of an excluded folder with an exception in
-//! it there is no entry, only of what is excepted: the receiver creates the folder, with the time at which it does.
+//! links are sent as files of their own, and extended attributes are not sent. Of an excluded folder with an exception
+//! in it there is no entry, only of what is excepted: the receiver creates the folder, with the time at which it does.
 
 use super::{
     ignore::{IgnoreError, Judgement, Rules},
@@ -107,13 +107,13 @@ impl ContextError {
 /// What the entries say of when they were last modified, in whole seconds since 1970.
 ///
 /// No builder compares times when it decides whether a step is cached, but they end up in the image's layers: whoever
-/// wants the same image from the same files must not let a checkout's times through. On the other hand programs inside the
-/// build may compare them: with a cache mount, `cargo` and `make` take a changed source for an old one if its time is
-/// older than what they built from the last. So nothing is made up by default: the caller chooses.
+/// wants the same image from the same files must not let a checkout's times through. On the other hand programs inside
+/// the build may compare them: with a cache mount, `cargo` and `make` take a changed source for an old one if its time
+/// is older than what they built from the last. So nothing is made up by default: the caller chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Times {
-    /// As on disk, but none later than this: what `SOURCE_DATE_EPOCH` is defined to mean. With the time of the commit, a
-    /// fresh checkout gives the same stream everywhere.
+    /// As on disk, but none later than this: what `SOURCE_DATE_EPOCH` is defined to mean. With the time of the commit,
+    /// a fresh checkout gives the same stream everywhere.
     CappedAt(u64),
     /// The same for all: the same stream from the same files whatever their times. Not for builds that keep what they
     /// built in a cache mount.

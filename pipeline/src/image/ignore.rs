@@ -1,31 +1,33 @@
-//! Ignore files: which files of a folder belong to its build context, in the language of `.dockerignore` as Docker's own
-//! client understands it.
+//! Ignore files: which files of a folder belong to its build context, in the language of `.dockerignore` as Docker's
+//! own client understands it.
 //!
 //! **The file** is `<Dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore` in the context's root. One
-//! pattern a line. A line that begins with `#` is a comment (one with a space before it is not). A byte order mark, white
-//! space at both ends and empty lines count for nothing.
+//! pattern a line. A line that begins with `#` is a comment (one with a space before it is not). A byte order mark,
+//! white space at both ends and empty lines count for nothing.
 //!
 //! **A pattern** is a path from the context's root, with or without a slash at either end, cleaned of `.`, `..` and
 //! double slashes. `*` and `?` stand for characters that are no slash, `[a-z]` and `[^a-z]` for one character, `**` for
 //! any number of folders, a backslash takes a character as it is. What matches a folder covers everything below it. `!`
 //! makes an exception. The last pattern that matches decides.
 //!
-//! **Proof.** `tests/dockerignore` holds a table of what the real client sends, and this module against it, file by file.
+//! **Proof.** `tests/dockerignore` holds a table of what the real client sends, and this module against it, file by
+//! file.
 //!
 //! **Where the clients differ.** All this was seen by running them on the table. This follows the classic client of
 //! Docker 28. That of 20.10, and its BuildKit,
 //! - give `+ ( ) | { } ^` the meaning that they have in regular expressions (a defect: `a+b` did not match `a+b`);
 //! - take `**name` for `**/name`, where 28 takes it for any path that ends with `name`;
-//! - look at a folder above a file only at the depth that the pattern's own slashes give it, so that beside an exception
-//!   in it, `**/node_modules` does not cover the files of a `node_modules` far down;
-//! - ask every pattern about every folder above a file, so that the last one that matches any of them wins; 28 asks only
-//!   those that can change the outcome for the folder itself, and does not ask the others again for what is below it.
-//!   (`ab`, `!ab/x`, `a*`: `ab/x` is sent by 28 alone.)
+//! - look at a folder above a file only at the depth that the pattern's own slashes give it, so that beside an
+//!   exception in it, `**/node_modules` does not cover the files of a `node_modules` far down;
+//! - ask every pattern about every folder above a file, so that the last one that matches any of them wins; 28 asks
+//!   only those that can change the outcome for the folder itself, and does not ask the others again for what is below
+//!   it. (`ab`, `!ab/x`, `a*`: `ab/x` is sent by 28 alone.)
 //!
-//! BuildKit alone looks for `<Dockerfile>.dockerignore`; this does too, for either builder. Only BuildKit sends, beside a
-//! file that is excepted, the excluded folders that it is in; the classic client leaves it to the receiver to create them.
-//! BuildKit sends no named pipes, and sockets as empty files. Neither looks into an excluded folder for exceptions that do not
-//! begin with the folder's name: `*` and then `!**/keep` excepts nothing but a `keep` in the root.
+//! BuildKit alone looks for `<Dockerfile>.dockerignore`; this does too, for either builder. Only BuildKit sends, beside
+//! a file that is excepted, the excluded folders that it is in; the classic client leaves it to the receiver to create
+//! them. BuildKit sends no named pipes, and sockets as empty files. Neither looks into an excluded folder for
+//! exceptions that do not begin with the folder's name: `*` and then `!**/keep` excepts nothing but a `keep` in the
+//! root.
 //!
 //! **Refused.** Where a pattern means one thing to the client and another in its documentation (`\d`, `[*]`,
 //! `[[:alpha:]]`, `^a*`) there is an error instead of a guess.

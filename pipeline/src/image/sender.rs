@@ -201,8 +201,8 @@ impl<W: Write> Write for Gate<W> {
     }
 }
 
-/// Opens what was a file when its folder was listed: does not follow a link, and does not wait for a pipe, that has taken
-/// its place.
+/// Opens what was a file when its folder was listed: does not follow a link, and does not wait for a pipe, that has
+/// taken its place.
 fn open(path: &Path) -> io::Result<File> {
     let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
     OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)

@@ -1,6 +1,6 @@
 //! Holds the build context against the real Docker client: for every row of `cases.json` the tree is built, its context
-//! is sent, and what was sent is compared with what the client sent, file by file and in order. `record.py` made the table;
-//! where two generations of the client differ, the newer one counts.
+//! is sent, and what was sent is compared with what the client sent, file by file and in order. `record.py` made the
+//! table; where two generations of the client differ, the newer one counts.
 
 #![cfg(test)] // Tells clippy that helpers are tests too.
 

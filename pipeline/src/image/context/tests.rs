@@ -55,8 +55,8 @@ impl<F: FnMut()> Write for Meanwhile<F> {
     }
 }
 
-/// The error of a context in which that happens while it is sent, after checking that no receiver can take the stream for
-/// a whole one.
+/// The error of a context in which that happens while it is sent, after checking that no receiver can take the stream
+/// for a whole one.
 fn error_when(folder: &TempDir, act: impl FnMut()) -> ContextError {
     let mut receiver = Meanwhile { act: Some(act), bytes: Vec::new() };
     let error = Context::open(folder.path(), None).unwrap().send(&mut receiver, Times::Fixed(0)).unwrap_err();
