@@ -9,6 +9,7 @@ pub mod event;
 pub mod failpoint;
 pub mod fingerprint;
 pub mod git;
+pub mod image;
 pub mod journal;
 pub mod name;
 pub mod process;
