@@ -13,6 +13,9 @@ cache=$(cd "$cache" && pwd)
 # How long one process waits for another that installs: a slow download and some.
 INSTALL_SECONDS=900
 
+# How long one that starts or ends something waits for another that does so in the same folder.
+LOCK_SECONDS=120
+
 fail() {
     printf '%s: %s\n' "$(basename "$0")" "$*" >&2
     exit 1
@@ -41,9 +44,28 @@ await() {
     done
 }
 
-# own_folder FOLDER: makes it, with no one else allowed in, and prints its whole path.
+# lock_folder FOLDER: makes it, if need be, and holds it as file 8 against others that start or end something there.
+lock_folder() {
+    while true; do
+        own_folder "$1" >/dev/null
+        exec 8>"$1/component.lock"
+        flock --wait "$LOCK_SECONDS" 8 || fail "another process is busy with $1 for $LOCK_SECONDS s"
+        # Who held it may have removed the folder: then this is the lock of nothing.
+        if [[ $1/component.lock -ef /proc/self/fd/8 ]]; then return; fi
+    done
+}
+
+# libraries FOLDER: where the unpacked packages have theirs, as the loader wants to be told.
+libraries() {
+    local IFS=: folders=("$1"/usr/lib/*-linux-gnu "$1"/lib/*-linux-gnu)
+    echo "${folders[*]}"
+}
+
+# own_folder FOLDER: makes it, with no one else allowed in, and prints its whole path. One that has other things in it is
+# refused, because what is in it will be removed.
 own_folder() {
     mkdir -p "$1"
+    [[ -z $(ls -A "$1") || -e $1/component.lock ]] || fail "$1 is not empty, and no component's: name another folder"
     chmod 700 "$1"
     (cd "$1" && pwd)
 }
