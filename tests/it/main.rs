@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod clock;
+mod components;
 mod data_path;
 mod first_deploy;
 mod freeze;

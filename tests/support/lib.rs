@@ -1,6 +1,7 @@
 //! What the black-box tests are made of: a project of its own for each test, the program as a user runs it, and judges
 //! that look at the outside world alone (sockets, `/proc`, files), never at what the program says of itself.
 
+mod components;
 mod evidence;
 pub mod http;
 mod law;
@@ -17,6 +18,7 @@ mod tree;
 mod units;
 mod wait;
 
+pub use components::{Engine, Generation, Registry};
 pub use law::Case;
 pub use load::{FailureClass, Load, LoadConfig, Report, Seen};
 pub use processes::{Process, processes_under, signal};
