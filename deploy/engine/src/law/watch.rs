@@ -71,19 +71,19 @@ impl Judge<'_> {
                 moment.units.keys().filter(mine).filter(|unit| self.answers(moment, unit)).cloned().collect()
             };
             let (before, after) = (available(&self.now), available(next));
+            // What had failed may go, whoever else was being taken away by then.
+            let excuses = |unit: &UnitId| self.failed.contains(unit) || self.watch.given_up.contains(unit);
             let is_taken = |unit: &UnitId| {
                 let stays = next.units.get(unit).is_some_and(|now| stands(now) && now.weight > 0);
-                self.leaving.contains(unit) && !stays
+                self.leaving.contains(unit) && !stays && !excuses(unit)
             };
             let (taken, lost): (Vec<_>, Vec<_>) = before.difference(&after).cloned().partition(is_taken);
             let lost: Vec<UnitId> = lost;
             self.watch.lost.extend(lost);
             self.watch.lost.retain(|unit| !after.contains(unit));
             let excused = self.watch.lost.iter().filter(mine).count();
-            let excuses = |unit: &UnitId| self.failed.contains(unit) || self.watch.given_up.contains(unit);
-            let counted = taken.iter().find(|unit| !excuses(unit));
             let (left, min) = (after.len() + excused, service.available_min() as usize);
-            if let Some(unit) = counted.filter(|_| left < min) {
+            if let Some(unit) = taken.first().filter(|_| left < min) {
                 let text = format!("it was taken away, {} are available, at least {min} must", after.len());
                 self.broken(Law::Bounds, unit.label(), text);
             }

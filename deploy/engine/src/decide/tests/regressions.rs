@@ -523,3 +523,24 @@ fn a_unit_that_ends_while_it_is_admitted_is_noticed_after_that() {
         ..Script::default()
     });
 }
+
+/// The judge held the end of a unit that had failed against a drain that had been begun while it was good.
+#[test]
+fn what_fails_during_the_drain_of_another_is_not_held_against_that() {
+    keeps_the_laws(&Script {
+        shape: Shape {
+            targets: vec!["east", "west"],
+            replicas: 2,
+            from: Some(("old", 2)),
+            strategy: rolling_by(Vec::new(), 1, 0),
+            bake: 0,
+            traffic: true,
+            ..Shape::default()
+        },
+        rules: vec![new(Behaviour::FailsRequests(8))],
+        events: vec![(When::At(7_801), Event::Jump(1_900))],
+        effect_takes: 1_801,
+        verify: false,
+        ..Script::default()
+    });
+}
