@@ -19,7 +19,7 @@ pub(super) struct Watch {
     lost: BTreeSet<UnitId>,
     /// Units that did not count as available any more when they began to be taken away, even if they have come round since.
     given_up: BTreeSet<UnitId>,
-    /// Units that were seen to run: what had ended before the rollout began is none of its failures.
+    /// Units that were seen to run since the rollout reached them: what had ended before is none of its failures.
     ran: BTreeSet<UnitId>,
     /// Units that have ended and were not noticed: for so many moments.
     ended: BTreeMap<UnitId, u32>,
@@ -95,7 +95,9 @@ impl Judge<'_> {
 
     /// Law 8: what has ended is terminal, and is not waited for.
     fn watch_ended(&mut self, next: &Moment) {
-        self.watch.ran.extend(next.units.iter().filter(|(_, now)| now.running).map(|(unit, _)| unit.clone()));
+        let runs = next.units.iter().filter(|(_, now)| now.running).map(|(unit, _)| unit);
+        let reached = runs.filter(|unit| !self.waves.is_ahead(self.plan, unit)).cloned();
+        self.watch.ran.extend(reached);
         let forward = !self.turned && self.settled.is_none() && self.outcome.is_none();
         let is_goal = |unit: &UnitId| self.wants_forward(unit) && !self.waves.is_ahead(self.plan, unit);
         let mut ended = BTreeMap::new();

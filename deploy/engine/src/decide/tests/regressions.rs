@@ -544,3 +544,31 @@ fn what_fails_during_the_drain_of_another_is_not_held_against_that() {
         ..Script::default()
     });
 }
+
+/// The judge took what had failed too often to be started again ahead of its wave for what nobody had noticed.
+#[test]
+fn what_has_ended_ahead_of_its_wave_is_not_waited_for() {
+    let wave = |targets| WaveShape { targets, ..WaveShape::default() };
+    keeps_the_laws(&Script {
+        shape: Shape {
+            services: vec!["api", "mcp"],
+            chained: true,
+            targets: vec!["east", "west", "north"],
+            replicas: 1,
+            from: Some(("new", 1)),
+            strategy: rolling(1, 0),
+            failure_limit: 1,
+            bake: 1_801,
+            waves: vec![wave(vec!["east"]), wave(vec!["west", "north"])],
+            ..Shape::default()
+        },
+        rules: vec![new(Behaviour::Good(301))],
+        events: vec![
+            (When::At(501), Event::Kill(4)),
+            (When::At(401), Event::Silence(4_901)),
+            (When::At(901), Event::Kill(4)),
+        ],
+        verify: false,
+        ..Script::default()
+    });
+}
