@@ -1,7 +1,8 @@
 //! A rollout that its operator or a crash stops in the middle. The sweep over more places is in `tests/long`.
 
 use nix::sys::signal::Signal;
-use tests::{Project, Shape};
+use std::time::Duration;
+use tests::{Project, Shape, pause};
 
 fn three_units() -> Project {
     let mut shape = Shape::api_only();
@@ -46,4 +47,21 @@ fn resume_with_nothing_open_says_so() {
     let units = project.snapshot().1;
     project.run(&["resume"]).expect(3);
     assert_eq!(project.snapshot().1, units);
+}
+
+/// As on a laptop that is closed for a while: what nobody asked in the meantime is asked anew, and is not given up for it.
+#[test]
+fn an_executor_that_was_stopped_beyond_a_deadline_judges_by_new_answers() {
+    let mut shape = Shape::api_only();
+    shape.timing("healthy-deadline", "2s");
+    let mut project = Project::with(shape);
+    project.deploy().expect(0);
+    project.change_code("api");
+    let mut run = project.spawn(&["deploy", "--format", "json"]);
+    run.wait_for_event("the started unit", |event| tests::is_action(event, "action-ended", "start"));
+    run.signal(Signal::SIGSTOP);
+    pause(Duration::from_secs(3));
+    run.signal(Signal::SIGCONT);
+    run.wait().expect(0);
+    project.assert_serves("api", &project.release());
 }

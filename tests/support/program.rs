@@ -23,6 +23,9 @@ const DEADLINE: Duration = Duration::from_secs(90);
 /// After the program has ended, its pipes must end as well, or `xtask deploy | cat` would hang for ever.
 const PIPE_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Whether these tests were built for a long run: then what is tested is, too.
+const OPTIMISED: bool = !cfg!(debug_assertions);
+
 /// What is tested, built.
 #[derive(Debug)]
 pub struct Binaries {
@@ -56,7 +59,13 @@ pub(crate) fn repository() -> &'static Path {
 pub fn program_with_fail_points() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let folder = binaries().xtask.parent().and_then(Path::parent).expect("it is in a target folder");
+        let plain = binaries();
+        if OPTIMISED {
+            // Of the two builds only our own few packages differ, and nothing else is built beside them.
+            let made = cargo_build(&["-p", "xtask", "--features", "fail-points"]);
+            return made.get("xtask").expect("cargo makes what it is asked for").clone();
+        }
+        let folder = plain.xtask.parent().and_then(Path::parent).expect("it is in a target folder");
         let folder = folder.join("fail-points");
         let folder = folder.to_str().expect("the repository's path is UTF-8");
         let made = cargo_build(&["-p", "xtask", "--features", "fail-points", "--target-dir", folder]);
@@ -74,7 +83,7 @@ fn build() -> Binaries {
 fn cargo_build(arguments: &[&str]) -> BTreeMap<String, PathBuf> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--locked", "--message-format=json-render-diagnostics", "--bins"]);
-    command.args(arguments).current_dir(repository());
+    command.args(OPTIMISED.then_some("--release")).args(arguments).current_dir(repository());
     for (name, _) in std::env::vars_os() {
         // What cargo says to tests of this package must not be heard by the build of others.
         if name

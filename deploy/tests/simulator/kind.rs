@@ -1,5 +1,8 @@
 //! The kinds of faults: what each is on this machine's processes, and what it is in the simulated fleet. The table is the
 //! claim that this test checks: a line of it is wrong as soon as the two halves lead to different decisions.
+//!
+//! What befalls the executor itself is no fault of the fleet and not in the table: its death, another one's takeover, a
+//! clock that jumps, and that it asks nobody for a while.
 
 use deploy::world::{Behaviour, EffectFault};
 

@@ -83,7 +83,8 @@ pub struct Outage {
     pub until: Millis,
 }
 
-/// Nobody is asked for a while, as when the executor's machine has no time for its probes: evidence grows old.
+/// Nobody is asked for a while, as when the executor's machine has no time for its probes: evidence grows old. It befalls
+/// the executor and is no fault of the fleet; the fleet knows it because it has the executor's probes in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Silence {
     /// From this moment …

@@ -115,11 +115,11 @@ pub(crate) fn open_files(pid: u32) -> Option<usize> {
     Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
 }
 
-/// The TCP ports that it listens on, in order. Needs the same user.
-pub(crate) fn listening_ports(pid: u32) -> Vec<u16> {
+/// The TCP ports that a process listens on, in order, out of all that [`listeners`] found. Needs the same user.
+pub(crate) fn listening_ports(pid: u32, listeners: &[Listener]) -> Vec<u16> {
     let inodes = socket_inodes(pid);
     let ports: BTreeSet<u16> =
-        listeners().into_iter().filter(|l| inodes.contains(&l.inode)).map(|l| l.address.port()).collect();
+        listeners.iter().filter(|l| inodes.contains(&l.inode)).map(|l| l.address.port()).collect();
     ports.into_iter().collect()
 }
 
@@ -139,13 +139,14 @@ pub(crate) fn listener_of(address: SocketAddr) -> Option<(u32, String)> {
 }
 
 /// A line of the kernel's TCP tables.
-struct Listener {
+pub(crate) struct Listener {
     address: SocketAddr,
     inode: u64,
 }
 
-/// All listening TCP sockets of this machine's network.
-fn listeners() -> Vec<Listener> {
+/// All listening TCP sockets of this machine's network. The kernel walks its whole table of connections for this, which
+/// takes about a millisecond, so it is asked once for all that is to be told at one moment.
+pub(crate) fn listeners() -> Vec<Listener> {
     let listening = |table| {
         let file = File::open(table).into_iter();
         let lines = file.flat_map(|file| BufReader::new(file).lines()).map_while(Result::ok);
@@ -221,7 +222,7 @@ mod tests {
         for host in ["127.0.0.1:0", "[::]:0"] {
             let listener = TcpListener::bind(host).expect("a free port");
             let address = listener.local_addr().expect("it is bound");
-            assert!(listening_ports(std::process::id()).contains(&address.port()), "{host}");
+            assert!(listening_ports(std::process::id(), &listeners()).contains(&address.port()), "{host}");
             assert_eq!(listener_of(address).map(|(pid, _)| pid), Some(std::process::id()), "{host}");
         }
     }

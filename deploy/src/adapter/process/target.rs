@@ -252,8 +252,9 @@ impl Target for ProcessTarget {
         let Some(process) = process.filter(|process| process.is_alive()) else { return Vec::new() };
         let group = procfs::group_members(process.pid);
         let resident: u64 = group.iter().copied().filter_map(procfs::resident_bytes).sum();
-        let ports: Vec<String> =
-            group.iter().flat_map(|pid| procfs::listening_ports(*pid)).map(|port| port.to_string()).collect();
+        let listeners = procfs::listeners();
+        let ports = group.iter().flat_map(|pid| procfs::listening_ports(*pid, &listeners));
+        let ports: Vec<String> = ports.map(|port| port.to_string()).collect();
         let mut pairs = vec![("resident memory", format!("{} MiB", resident.div_ceil(1024 * 1024)))];
         pairs.push(("processes", group.len().to_string()));
         pairs.extend(procfs::threads(process.pid).map(|count| ("threads", count.to_string())));

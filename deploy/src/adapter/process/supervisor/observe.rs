@@ -13,10 +13,13 @@ use crate::{
     },
     model::{Millis, Traffic, UnitFacts, UnitId, UnitPhase},
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{cell::LazyCell, net::SocketAddr, time::Duration};
 
 /// The longest [`crate::adapter::process::protocol::Op::Watch`].
 const WATCH_MAX: Duration = Duration::from_secs(30);
+
+/// Who listens on this machine, looked up when somebody wants to know.
+type Listeners = LazyCell<Vec<procfs::Listener>>;
 
 impl Shared {
     /// Who this is.
@@ -42,20 +45,21 @@ impl Shared {
             Err(error) => return Reply::Failed(failed(FailedKind::State, &error)),
         };
         let state = &store.state;
+        let listeners: Listeners = LazyCell::new(procfs::listeners);
         Reply::Seen(Box::new(Seen {
             seq,
             generation: state.generation.max(ledger.generation),
             ledger,
-            units: state.units.iter().map(|(id, unit)| self.facts(id, unit)).collect(),
+            units: state.units.iter().map(|(id, unit)| self.facts(id, unit, &listeners)).collect(),
             ports: state.listening.iter().map(|(service, l)| (service.clone(), l.port)).collect(),
         }))
     }
 
-    fn facts(&self, id: &UnitId, unit: &Unit) -> UnitFacts {
+    fn facts(&self, id: &UnitId, unit: &Unit, listeners: &Listeners) -> UnitFacts {
         let (weight, stats) = self.routes.of(id);
         let facts = plain_facts(id, unit);
         // Only a unit that is not yet in traffic is looked at: once it answers, it has found its port.
-        let other_ports = if weight == 0 { other_ports(&facts, unit) } else { Vec::new() };
+        let other_ports = if weight == 0 { other_ports(&facts, unit, listeners) } else { Vec::new() };
         UnitFacts { weight, in_flight: stats.in_flight, traffic: stats.traffic, other_ports, ..facts }
     }
 
@@ -71,10 +75,10 @@ impl Shared {
 }
 
 /// The ports that a unit listens on although it does not listen on its own.
-fn other_ports(facts: &UnitFacts, unit: &Unit) -> Vec<u16> {
+fn other_ports(facts: &UnitFacts, unit: &Unit, listeners: &Listeners) -> Vec<u16> {
     let (UnitPhase::Running, Some(process)) = (&facts.phase, unit.process()) else { return Vec::new() };
-    let ports: Vec<u16> =
-        procfs::group_members(process.pid).into_iter().flat_map(procfs::listening_ports).collect();
+    let members = procfs::group_members(process.pid).into_iter();
+    let ports: Vec<u16> = members.flat_map(|pid| procfs::listening_ports(pid, listeners)).collect();
     if ports.contains(&unit.port) { Vec::new() } else { ports }
 }
 
