@@ -1,0 +1,6 @@
+//! Docker engines, through bollard. Heavy to compile, so it is a package of its own that the hall links only for
+//! environments and stages that need it.
+
+mod connection;
+
+pub use connection::{Address, AddressError, ConnectError, Connection, Facts};
