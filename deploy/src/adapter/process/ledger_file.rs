@@ -70,7 +70,7 @@ pub(crate) fn write(folders: &Folders, ledger: &Ledger) -> io::Result<()> {
 }
 
 /// The ledger after a commit. Committing what stands already changes nothing but the generation.
-pub(crate) fn committed(
+pub fn committed(
     mut ledger: Ledger,
     generation: u64,
     services: &BTreeMap<Name, Option<CommitEntry>>,
@@ -89,7 +89,7 @@ pub(crate) fn committed(
 }
 
 /// The bundles that the ledger needs.
-pub(crate) fn needed(ledger: &Ledger) -> BTreeSet<BundleHash> {
+pub fn needed(ledger: &Ledger) -> BTreeSet<BundleHash> {
     let entries = ledger.services.values().flat_map(|s| std::iter::once(&s.current).chain(&s.previous));
     entries.map(|entry| entry.bundle).collect()
 }

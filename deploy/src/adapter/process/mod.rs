@@ -17,6 +17,7 @@ mod target;
 pub use self::{
     bundle_folder::SecretResolver,
     client::{Client, ClientError, Launch, ensure, shutdown, take_down},
+    ledger_file::{committed, needed},
     plan::{PlannedBundle, ProcessPlan},
     target::ProcessTarget,
 };
