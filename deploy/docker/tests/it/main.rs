@@ -1,0 +1,9 @@
+//! The docker target on real engines of both generations.
+
+mod ends;
+mod fence;
+mod fixture;
+mod hardening;
+mod lifecycle;
+mod migrate;
+mod prepare;
