@@ -5,7 +5,7 @@ use crate::{
     place::{Kind, Place, label},
 };
 use bollard::{
-    Docker,
+    BollardRequest, Docker,
     container::LogOutput,
     models::{
         ContainerCreateBody, ContainerInspectResponse, ContainerStatsResponse, ContainerSummary, Volume,
@@ -66,7 +66,7 @@ pub(crate) fn if_there<T>(result: Result<T>) -> Result<Option<T>> {
 
 impl Engine {
     pub(crate) fn new(docker: Docker) -> Self {
-        Self { docker }
+        Self { docker: docker.with_request_modifier(spell_credentials) }
     }
 
     pub(crate) fn docker(&self) -> &Docker {
@@ -220,6 +220,19 @@ impl Engine {
         let next = async { stats.next().await.transpose() };
         Ok(if_there(within(DEADLINE, "measure", name, next).await)?.flatten())
     }
+}
+
+/// Credentials travel in a header, in the alphabet that is safe in addresses; the client takes the other one, and an engine
+/// takes what it cannot read for no credentials at all.
+fn spell_credentials(mut request: BollardRequest) -> BollardRequest {
+    if let Some(value) = request.headers_mut().get_mut("x-registry-auth") {
+        let spelled = value.to_str().ok().map(|text| text.replace('+', "-").replace('/', "_").parse());
+        if let Some(Ok(spelled)) = spelled {
+            *value = spelled;
+            value.set_sensitive(true);
+        }
+    }
+    request
 }
 
 /// Whether its first process runs.

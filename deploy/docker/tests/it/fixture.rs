@@ -22,9 +22,10 @@ use pipeline::{digest::Digest, name::Name, secret::SecretRef};
 use std::{
     collections::BTreeMap,
     future::Future,
-    io,
+    io::{self, Write},
     net::TcpListener,
     path::Path,
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -32,7 +33,7 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use tests::{Engine, Generation};
+use tests::{Engine, Generation, Registry, http};
 
 /// Longer than anything takes that is waited for here, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -177,12 +178,40 @@ impl Fixture {
         UnitId { service: name("api"), target: self.place.target.clone(), slot, bundle }
     }
 
+    /// Brings the image to a registry, with the real client.
+    pub(crate) fn push(&self, registry: &Registry, image: &str) {
+        let config = tempfile::tempdir().expect("a folder");
+        let mut log_in = self.engine.client(config.path());
+        log_in.args(["login", "--username", registry.user(), "--password-stdin", registry.address()]);
+        let mut log_in = log_in.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("a client");
+        let mut pipe = log_in.stdin.take().expect("a pipe");
+        pipe.write_all(registry.password().as_bytes()).expect("it listens");
+        drop(pipe);
+        assert!(log_in.wait().expect("its end").success());
+        for words in [vec!["tag", &self.image.to_string(), image], vec!["push", "--quiet", image]] {
+            let output = self.engine.client(config.path()).args(&words).output().expect("a client");
+            assert!(output.status.success(), "{words:?}: {output:?}");
+        }
+    }
+
     /// The answer of the engine itself, without the target or any client.
     pub(crate) fn raw(&self, path: &str) -> serde_json::Value {
         let answer = self.engine.get(path).expect("an answer");
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         answer.json()
     }
+}
+
+/// Asks a port of this machine.
+pub(crate) async fn get(port: u16, path: &'static str) -> Result<http::Answer, String> {
+    tokio::task::spawn_blocking(move || http::get(port, path)).await.expect("it does not panic")
+}
+
+/// Waits until a unit serves its config file.
+pub(crate) async fn served(port: u16) -> http::Answer {
+    let look = move || http::get(port, "/api.conf").ok();
+    let waits = move || tests::wait_for("the unit's config file", PATIENCE, look);
+    tokio::task::spawn_blocking(waits).await.expect("it does not panic")
 }
 
 /// What is in the config file.

@@ -1,12 +1,12 @@
 //! From nothing to a unit in traffic and back, each action twice, and another instance that reads it all.
 
-use crate::fixture::{CONFIG, act, commit, everywhere, name, only, prepare, start, stop, twice, until};
+use crate::fixture::{
+    CONFIG, act, commit, everywhere, get, name, only, prepare, served, start, stop, twice, until,
+};
 use deploy::{
     model::{Action, UnitPhase},
     port::Target,
 };
-use std::time::Duration;
-use tests::{http, wait_for};
 
 /// Serves its config file at the port that it is told.
 const SERVES: &str = "exec /bin/busybox httpd -f -p $HOST:$PORT -h /fairlead/files";
@@ -21,7 +21,7 @@ async fn a_unit_comes_into_traffic_and_goes() {
         twice(&target, 1, prepare(hash)).await;
         assert!(target.observe().await.expect("it answers").units.is_empty());
         assert_eq!(target.bundle(&hash).await.expect("it is here").hash(), hash);
-        let held = http::get(fixture.port, "/").expect("the stable port is held");
+        let held = get(fixture.port, "/").await.expect("the stable port is held");
         assert_eq!(held.status, 503, "{:?}: nobody is admitted", fixture.generation);
 
         twice(&target, 1, start(&unit)).await;
@@ -31,13 +31,12 @@ async fn a_unit_comes_into_traffic_and_goes() {
         assert!(facts.started_at > 1_700_000_000_000, "{facts:?}");
         let address = facts.address.expect("it is published");
         assert!(address.ip().is_loopback(), "{address}");
-        let answer =
-            wait_for("the unit", Duration::from_secs(20), || http::get(address.port(), "/api.conf").ok());
+        let answer = served(address.port()).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, CONFIG));
 
         twice(&target, 1, Action::Admit { unit: unit.clone(), weight: 10 }).await;
         assert_eq!(only(&target).await.weight, 10);
-        assert_eq!(http::get(fixture.port, "/api.conf").expect("it is routed").body, CONFIG);
+        assert_eq!(get(fixture.port, "/api.conf").await.expect("it is routed").body, CONFIG);
         let counted = only(&target).await;
         assert_eq!((counted.traffic.requests, counted.handle), (1, facts.handle), "the same container");
 
@@ -54,12 +53,12 @@ async fn a_unit_comes_into_traffic_and_goes() {
         assert_eq!(drained.expect("it drains").note, "");
         twice(&target, 1, Action::Drain { unit: unit.clone(), deadline: 5_000 }).await;
         assert_eq!(only(&target).await.weight, 0);
-        assert_eq!(http::get(fixture.port, "/api.conf").expect("the port is held").status, 503);
+        assert_eq!(get(fixture.port, "/api.conf").await.expect("the port is held").status, 503);
 
         twice(&target, 1, stop(&unit, 5_000)).await;
         assert!(target.observe().await.expect("it answers").units.is_empty());
         twice(&target, 1, commit(None)).await;
-        assert!(http::get(fixture.port, "/").is_err(), "the port is let go");
+        assert!(get(fixture.port, "/").await.is_err(), "the port is let go");
         assert!(target.bundle(&hash).await.is_err(), "nothing needs it any more");
         let volumes = fixture.raw("/volumes");
         let volumes = volumes["Volumes"].as_array().cloned().unwrap_or_default();
@@ -121,7 +120,7 @@ async fn what_stood_before_stays_whole_for_a_way_back() {
         let unit = fixture.unit(0, old);
         act(&back, 2, start(&unit)).await.expect("started");
         let port = only(&back).await.address.expect("published").port();
-        let answer = wait_for("the unit", Duration::from_secs(20), || http::get(port, "/api.conf").ok());
+        let answer = served(port).await;
         assert_eq!(answer.body, CONFIG);
         act(&back, 2, commit(Some(old))).await.expect("committed");
         let ledger = back.observe().await.expect("it answers").ledger;

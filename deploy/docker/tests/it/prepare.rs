@@ -1,17 +1,13 @@
 //! What can go wrong before anything runs, and images of a registry.
 
 use crate::fixture::{Fixture, act, everywhere, only, prepare, start, stop};
-use bollard::{
-    auth::DockerCredentials,
-    query_parameters::{PushImageOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder},
-};
+use bollard::{auth::DockerCredentials, query_parameters::RemoveImageOptionsBuilder};
 use deploy::{
     model::UnitPhase,
     port::{EffectError, Target},
     reason::ReasonCode,
 };
 use docker_target::Credentials;
-use futures::StreamExt;
 use pipeline::digest::Digest;
 use std::net::TcpListener;
 use tests::Registry;
@@ -133,13 +129,7 @@ async fn an_image_is_pulled_by_its_digest_with_a_password() {
         };
         let name = format!("{}/{}", registry.address(), fixture.place.project);
         let id = fixture.image.to_string();
-        let tag = TagImageOptionsBuilder::default().repo(&name).tag("1").build();
-        fixture.docker.tag_image(&id, Some(tag)).await.expect("tagged");
-        let push = PushImageOptionsBuilder::default().tag("1").build();
-        let mut pushed = fixture.docker.push_image(&name, Some(push), Some(credentials.clone()));
-        while let Some(line) = pushed.next().await {
-            line.expect("pushed");
-        }
+        fixture.push(registry, &format!("{name}:1"));
         let found = fixture.docker.inspect_image(&format!("{name}:1")).await.expect("an image");
         let digest =
             found.repo_digests.into_iter().flatten().find_map(|one| Some(one.rsplit_once('@')?.1.to_owned()));
