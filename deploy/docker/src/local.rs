@@ -24,14 +24,14 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::{
         fd::AsRawFd,
-        unix::{fs::DirBuilderExt, fs::OpenOptionsExt, process::CommandExt},
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::Mutex;
+use tokio::{process::Command, sync::Mutex};
 
 /// The router's control socket in its folder.
 const SOCKET: &str = "router.sock";
@@ -52,7 +52,7 @@ pub trait LaunchRouter: Send + Sync {
 /// A router as a process of its own: `EXECUTABLE __router --control SOCKET --version VERSION`.
 #[derive(Debug, Clone)]
 pub struct RouterProgram {
-    /// The program; its hidden subcommand `__router` calls [`deploy::adapter::router::serve`].
+    /// The program, by its absolute path; its hidden subcommand `__router` calls [`deploy::adapter::router::serve`].
     pub executable: PathBuf,
     /// Its version.
     pub version: String,

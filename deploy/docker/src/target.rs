@@ -246,7 +246,13 @@ impl Target for DockerTarget {
     }
 
     async fn fence(&self, generation: u64) -> Result<(), EffectError> {
-        self.store.update(generation, |_| Ok(())).await.map(drop)
+        let state = self.store.update(generation, |_| Ok(())).await?;
+        if !state.listening.is_empty() {
+            // After a start of the machine, or where an executor died between what it wrote and what it did, traffic is
+            // not as the state says. What stands in the way is told by the first action that needs it.
+            let _ = self.route().await;
+        }
+        Ok(())
     }
 
     async fn perform(&self, generation: u64, intent: &Intent) -> Result<EffectOutput, EffectError> {

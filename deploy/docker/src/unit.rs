@@ -11,18 +11,25 @@ use crate::{
 };
 use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum};
 use deploy::{
-    bundle::BundleHash,
+    bundle::{BundleArtifact, BundleHash},
     model::{Millis, UnitId},
     port::{EffectError, EffectOutput},
     reason::ReasonCode,
 };
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// What ends a container whose image says nothing else.
 const TERM: &str = "SIGTERM";
 
 /// How long a container may take to vanish after SIGKILL; longer means that it hangs in the kernel.
 pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a name may be taken by a container that is being made for somebody who is gone: as long as the making of one.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Between two looks at it.
+const SETTLE_EVERY: Duration = Duration::from_millis(50);
 
 #[expect(clippy::needless_pass_by_value, reason = "used as a function to map errors with")]
 fn refused(error: EngineError) -> EffectError {
@@ -99,21 +106,34 @@ impl DockerTarget {
         self.started(generation, unit, &release).await
     }
 
-    /// Makes a container; an image that somebody took away is pulled again.
+    /// Makes a container; an image that somebody took away is pulled again. Where an executor was broken off, the engine may
+    /// still be making one of that name, which nobody sees yet: it is waited for and taken away.
     pub(crate) async fn make(
         &self,
         name: &str,
         body: ContainerCreateBody,
-        artifact: &deploy::bundle::BundleArtifact,
+        artifact: &BundleArtifact,
     ) -> Result<(), EffectError> {
-        let made = match self.engine.make_container(name, body.clone()).await {
-            Err(error) if error.is_missing() => {
-                let image = self.engine.have_image(artifact, &self.platform, &self.credentials).await?;
-                self.engine.make_container(name, ContainerCreateBody { image: Some(image.id), ..body }).await
+        let cannot = |error: EngineError| error.effect(ReasonCode::CannotStart);
+        let until = Instant::now() + SETTLE_DEADLINE;
+        let mut body = body;
+        let mut has_pulled = false;
+        loop {
+            match self.engine.make_container(name, body.clone()).await {
+                Err(error) if error.is_missing() && !has_pulled => {
+                    let image = self.engine.have_image(artifact, &self.platform, &self.credentials).await?;
+                    (body.image, has_pulled) = (Some(image.id), true);
+                }
+                Err(error) if error.is_conflict() && Instant::now() < until => {
+                    match self.engine.container(name).await.map_err(refused)? {
+                        Some(found) if is_running(&found) => return Err(cannot(error)),
+                        Some(_) => self.engine.remove_container(name).await.map_err(refused)?,
+                        None => sleep(SETTLE_EVERY).await,
+                    }
+                }
+                made => return made.map(drop).map_err(cannot),
             }
-            made => made,
-        };
-        made.map(drop).map_err(|error| error.effect(ReasonCode::CannotStart))
+        }
     }
 
     /// Remembers that a unit runs, so that it is missed if its container is taken away.

@@ -24,7 +24,7 @@ use std::{
     future::Future,
     io::{self, Write},
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::{
         Arc,
@@ -88,7 +88,7 @@ impl Fixture {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let project = name(&format!("p{}-{number}", std::process::id()));
         let docker = connect(engine).await.docker().clone();
-        let image = build(&docker, engine, &project).await;
+        let image = build(&docker, engine, &project, "").await;
         let port = free_port();
         Self {
             generation: engine.generation(),
@@ -108,7 +108,22 @@ impl Fixture {
         self.target_with(self.plan.clone()).await
     }
 
+    /// With another plan.
     pub(crate) async fn target_with(&self, plan: ProcessPlan) -> DockerTarget {
+        self.target_behind(plan, Arc::new(Guest)).await
+    }
+
+    /// The folder of the router.
+    pub(crate) fn router(&self) -> PathBuf {
+        self.folder.path().join("router")
+    }
+
+    /// With routers from elsewhere.
+    pub(crate) async fn target_behind(
+        &self,
+        plan: ProcessPlan,
+        launch: Arc<dyn LaunchRouter>,
+    ) -> DockerTarget {
         let resolve = |_: &str, _: &SecretRef, _: &BundleSecret| Ok(SECRET.as_bytes().to_vec());
         DockerTarget::new(Options {
             place: self.place.clone(),
@@ -116,7 +131,7 @@ impl Fixture {
             plan,
             secrets: Arc::new(resolve),
             credentials: self.credentials.clone(),
-            routes: Arc::new(LocalRoutes::new(self.folder.path().join("router"), Arc::new(Guest))),
+            routes: Arc::new(LocalRoutes::new(self.router(), launch)),
         })
     }
 
@@ -214,6 +229,9 @@ pub(crate) async fn served(port: u16) -> http::Answer {
     tokio::task::spawn_blocking(waits).await.expect("it does not panic")
 }
 
+/// The users of an image that has some.
+const USERS: &str = "root:x:0:0::/:/bin/sh\napp:x:4711:4711::/:/bin/sh\n";
+
 /// What is in the config file.
 pub(crate) const CONFIG: &str = "mode = \"test\"\n";
 
@@ -221,14 +239,24 @@ async fn connect(engine: &Engine) -> Connection {
     Connection::open(Address::Unix(engine.socket())).await.expect("it answers")
 }
 
+impl Fixture {
+    /// Another image, with a user that has a name.
+    pub(crate) async fn image_with_user(&self) -> Digest {
+        let more = "COPY passwd /etc/passwd\nUSER app\n";
+        build(&self.docker, self.engine, &self.place.project, more).await
+    }
+}
+
 /// An image from nothing, with one static program and no user.
-async fn build(docker: &Docker, engine: &Engine, project: &Name) -> Digest {
+async fn build(docker: &Docker, engine: &Engine, project: &Name, more: &str) -> Digest {
     let busybox = std::fs::read(engine.busybox()).expect("a program");
-    let dockerfile = format!("FROM scratch\nCOPY busybox {BUSYBOX}\nLABEL project={project}\n");
+    let dockerfile = format!("FROM scratch\nCOPY busybox {BUSYBOX}\nLABEL project={project}\n{more}");
     let mut tar = tar::Builder::new(Vec::new());
-    for (path, mode, bytes) in
-        [("Dockerfile", 0o644, dockerfile.as_bytes()), ("busybox", 0o755, busybox.as_slice())]
-    {
+    for (path, mode, bytes) in [
+        ("Dockerfile", 0o644, dockerfile.as_bytes()),
+        ("busybox", 0o755, busybox.as_slice()),
+        ("passwd", 0o644, USERS.as_bytes()),
+    ] {
         let mut header = tar::Header::new_gnu();
         header.set_mode(mode);
         header.set_size(bytes.len() as u64);

@@ -106,3 +106,22 @@ async fn a_secret_in_the_environment_is_refused() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_runs_as_the_user_of_its_image_and_its_secrets_are_of_that_user() {
+    everywhere(|mut fixture| async move {
+        fixture.image = fixture.image_with_user().await;
+        let hash = fixture.plan(&fixture.bundle(TELLS), "r1");
+        let target = fixture.target().await;
+        let unit = fixture.unit(0, hash);
+        act(&target, 1, prepare(hash)).await.expect("prepared");
+        act(&target, 1, start(&unit)).await.expect("started");
+        until(&target, "its end", |seen| seen.units.first()?.address.is_none().then_some(())).await;
+        let told = target.log_tail(&unit, 100).await.expect("its log");
+        for line in ["uid=4711", "secret-mode=600:4711", &format!("secret-known={}", SECRET.len())] {
+            assert!(told.iter().any(|one| one == line), "{:?}: no `{line}` in {told:#?}", fixture.generation);
+        }
+        act(&target, 1, stop(&unit, 0)).await.expect("stopped");
+    })
+    .await;
+}

@@ -4,6 +4,8 @@ mod ends;
 mod fence;
 mod fixture;
 mod hardening;
+mod interrupted;
 mod lifecycle;
 mod migrate;
 mod prepare;
+mod traffic;
