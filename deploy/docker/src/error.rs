@@ -119,3 +119,54 @@ pub(crate) fn passing(message: impl Into<String>) -> EffectError {
 pub(crate) fn terminal(reason: ReasonCode, message: impl Into<String>) -> EffectError {
     EffectError::Terminal { reason, message: message.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effect(cause: Cause) -> EffectError {
+        EngineError { operation: "start the container", subject: "api".to_owned(), cause }
+            .effect(ReasonCode::CannotStart)
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_what_will_not() {
+        let refused = |status, message: &str| Cause::Refused { status, message: message.to_owned() };
+        let never = [
+            refused(400, "invalid mount"),
+            refused(404, "no such image"),
+            refused(500, "exec /bin/api: exec format error"),
+            refused(500, "unauthorized: authentication required"),
+            Cause::BrokenOff("manifest unknown".to_owned()),
+            Cause::BrokenOff("no basic auth credentials".to_owned()),
+        ];
+        for cause in never {
+            let error = effect(cause);
+            assert!(
+                matches!(error, EffectError::Terminal { reason: ReasonCode::CannotStart, .. }),
+                "{error:?}"
+            );
+        }
+        let later = [
+            refused(409, "the name is in use"),
+            refused(429, "too many requests"),
+            refused(500, "no space left on device"),
+            refused(500, "dial tcp 127.0.0.1:1: connect: connection refused"),
+            refused(503, "shutting down"),
+            Cause::Deadline(Duration::from_secs(1)),
+            Cause::Unheard(Error::RequestTimeoutError),
+        ];
+        for cause in later {
+            let error = effect(cause);
+            assert!(matches!(error, EffectError::Passing { .. }), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_its_subject() {
+        let EffectError::Passing { message } = effect(Cause::Unheard(Error::RequestTimeoutError)) else {
+            panic!("it may pass")
+        };
+        assert_eq!(message, "cannot start the container `api`: the engine was not heard: Timeout error");
+    }
+}

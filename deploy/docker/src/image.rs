@@ -118,3 +118,35 @@ fn fits(image: &ImageInspect, name: &str, platform: &str) -> Result<(), EffectEr
         format!("the image `{name}` is made for {made_for}, and the engine is {platform}: build it for both");
     Err(terminal(ReasonCode::PrepareFailed, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_of_another_platform_is_refused_before_anything_runs() {
+        let image = |os: Option<&str>, architecture: Option<&str>| ImageInspect {
+            os: os.map(str::to_owned),
+            architecture: architecture.map(str::to_owned),
+            ..ImageInspect::default()
+        };
+        assert_eq!(fits(&image(Some("linux"), Some("amd64")), "api", "linux/amd64"), Ok(()));
+        assert_eq!(fits(&image(None, None), "api", "linux/amd64"), Ok(()), "it does not say");
+        let error =
+            fits(&image(Some("linux"), Some("arm64")), "api", "linux/amd64").expect_err("it cannot run");
+        let EffectError::Terminal { reason: ReasonCode::PrepareFailed, message } = error else {
+            panic!("{error:?}")
+        };
+        assert!(message.contains("linux/arm64") && message.contains("linux/amd64"), "{message}");
+    }
+
+    #[test]
+    fn credentials_are_given_to_their_registry_alone() {
+        let credentials =
+            Credentials(HashMap::from([("one.example:5000".to_owned(), DockerCredentials::default())]));
+        assert!(credentials.of("one.example:5000/team/api").is_some());
+        for other in ["two.example/team/api", "one.example/team/api", "api", "team/one.example:5000/api"] {
+            assert!(credentials.of(other).is_none(), "{other}");
+        }
+    }
+}

@@ -154,7 +154,10 @@ pub(crate) fn release_of(container: &ContainerInspectResponse) -> String {
 pub(crate) fn exit(container: &ContainerInspectResponse) -> Exit {
     let state = container.state.clone().unwrap_or_default();
     let code = state.exit_code.unwrap_or_default();
-    let at = state.finished_at.as_deref().map_or(0, millis);
+    let [started, finished] =
+        [&state.started_at, &state.finished_at].map(|at| at.as_deref().map_or(0, millis));
+    // Engines may note the start of what ends at once after its end.
+    let at = finished.max(started);
     let is_signal = (SIGNALS_ABOVE + 1..=SIGNALS_ABOVE + SIGNALS).contains(&code);
     let signal = is_signal.then(|| i32::try_from(code - SIGNALS_ABOVE).ok()).flatten();
     // A child that was ended for its memory does not make an end in peace another one.
@@ -166,4 +169,45 @@ pub(crate) fn exit(container: &ContainerInspectResponse) -> Exit {
 pub(crate) fn millis(text: &str) -> Millis {
     let at: Option<jiff::Timestamp> = text.parse().ok();
     at.and_then(|at| Millis::try_from(at.as_millisecond()).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard::models::ContainerState;
+
+    fn ended(code: i64, oom_killed: bool) -> Exit {
+        let state = ContainerState {
+            exit_code: Some(code),
+            oom_killed: Some(oom_killed),
+            finished_at: Some("2026-01-02T03:04:05.678Z".to_owned()),
+            ..ContainerState::default()
+        };
+        exit(&ContainerInspectResponse { state: Some(state), ..ContainerInspectResponse::default() })
+    }
+
+    #[test]
+    fn an_end_is_told_by_code_signal_or_memory() {
+        let at = 1_767_323_045_678;
+        let plain = |code, signal| Exit { code, signal, out_of_memory: false, at };
+        assert_eq!(ended(0, false), plain(Some(0), None));
+        assert_eq!(ended(128, false), plain(Some(128), None), "no signal has the number 0");
+        assert_eq!(ended(143, false), plain(None, Some(15)));
+        assert_eq!(ended(192, false), plain(None, Some(64)));
+        assert_eq!(ended(193, false), plain(Some(193), None), "no signal has the number 65");
+        assert_eq!(ended(137, true), Exit { out_of_memory: true, ..plain(None, Some(9)) });
+        let late = ContainerState {
+            started_at: Some("2026-01-02T03:04:05.679Z".to_owned()),
+            finished_at: Some("2026-01-02T03:04:05.678Z".to_owned()),
+            ..ContainerState::default()
+        };
+        let late = ContainerInspectResponse { state: Some(late), ..ContainerInspectResponse::default() };
+        assert_eq!(exit(&late).at, at + 1, "no end is before its start");
+        assert_eq!(ended(0, true), plain(Some(0), None), "it ended in peace, whatever became of a child");
+    }
+
+    #[test]
+    fn what_never_happened_has_no_time() {
+        assert_eq!((millis("0001-01-01T00:00:00Z"), millis("soon")), (0, 0));
+    }
 }

@@ -49,7 +49,7 @@ pub(crate) fn name(text: &str) -> Name {
 }
 
 /// Routers in this process: the real one, with its socket, but no process of its own.
-struct Guest;
+pub(crate) struct Guest;
 
 #[async_trait]
 impl LaunchRouter for Guest {
@@ -72,7 +72,7 @@ pub(crate) struct Fixture {
     pub(crate) port: u16,
     pub(crate) plan: ProcessPlan,
     pub(crate) credentials: Credentials,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 /// A test's own target on each generation's engine.
@@ -87,7 +87,8 @@ impl Fixture {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let project = name(&format!("p{}-{number}", std::process::id()));
-        let docker = connect(engine).await.docker().clone();
+        let connection = Connection::open(Address::Unix(engine.socket())).await.expect("it answers");
+        let docker = connection.docker().clone();
         let image = build(&docker, engine, &project, "").await;
         let port = free_port();
         Self {
@@ -124,10 +125,20 @@ impl Fixture {
         plan: ProcessPlan,
         launch: Arc<dyn LaunchRouter>,
     ) -> DockerTarget {
+        self.target_at(&self.engine.socket(), plan, launch).await
+    }
+
+    /// With the engine at another socket.
+    pub(crate) async fn target_at(
+        &self,
+        socket: &Path,
+        plan: ProcessPlan,
+        launch: Arc<dyn LaunchRouter>,
+    ) -> DockerTarget {
         let resolve = |_: &str, _: &SecretRef, _: &BundleSecret| Ok(SECRET.as_bytes().to_vec());
         DockerTarget::new(Options {
             place: self.place.clone(),
-            connection: connect(self.engine).await,
+            connection: Connection::open(Address::Unix(socket.to_owned())).await.expect("it answers"),
             plan,
             secrets: Arc::new(resolve),
             credentials: self.credentials.clone(),
@@ -234,10 +245,6 @@ const USERS: &str = "root:x:0:0::/:/bin/sh\napp:x:4711:4711::/:/bin/sh\n";
 
 /// What is in the config file.
 pub(crate) const CONFIG: &str = "mode = \"test\"\n";
-
-async fn connect(engine: &Engine) -> Connection {
-    Connection::open(Address::Unix(engine.socket())).await.expect("it answers")
-}
 
 impl Fixture {
     /// Another image, with a user that has a name.

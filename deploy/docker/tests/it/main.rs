@@ -1,5 +1,6 @@
 //! The docker target on real engines of both generations.
 
+mod away;
 mod ends;
 mod fence;
 mod fixture;

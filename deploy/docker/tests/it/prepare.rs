@@ -34,6 +34,19 @@ async fn an_image_that_is_nowhere_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_not_reached_may_be_later() {
+    everywhere(|mut fixture| async move {
+        let mut bundle = fixture.bundle("exit 0");
+        bundle.artifact.name = format!("127.0.0.1:{}/api", crate::fixture::free_port());
+        bundle.artifact.digest = Digest::of_bytes("no image");
+        let hash = fixture.plan(&bundle, "r1");
+        let error = act(&fixture.target().await, 1, prepare(hash)).await.expect_err("nobody is there");
+        assert!(matches!(error, EffectError::Passing { .. }), "{:?}: {error:?}", fixture.generation);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_another_has_is_told_and_given_when_it_is_free() {
     everywhere(|mut fixture| async move {
         let taken = TcpListener::bind(("127.0.0.1", fixture.port)).expect("a port");
@@ -147,6 +160,12 @@ async fn an_image_is_pulled_by_its_digest_with_a_password() {
         act(&target, 1, prepare(hash)).await.expect("pulled");
         let unit = fixture.unit(0, hash);
         act(&target, 1, start(&unit)).await.expect("started");
+        assert_eq!(only(&target).await.phase, UnitPhase::Running);
+        act(&target, 1, stop(&unit, 0)).await.expect("stopped");
+
+        let force = RemoveImageOptionsBuilder::default().force(true).build();
+        fixture.docker.remove_image(&id, Some(force), None).await.expect("somebody makes room");
+        act(&target, 1, start(&unit)).await.expect("it is pulled again");
         assert_eq!(only(&target).await.phase, UnitPhase::Running);
         act(&target, 1, stop(&unit, 0)).await.expect("stopped");
     })
