@@ -21,6 +21,10 @@ use deploy::{
 };
 use pipeline::{digest::Digest, secret::Secret};
 use std::{fs, io, io::Read};
+use zeroize::Zeroizing;
+
+/// What a tar needs for a file besides its bytes: headers, one for a long name, and padding.
+const TAR_OVERHEAD: usize = 4 * 512;
 
 /// The command of a container that is never started: the engine wants one.
 const NEVER: &str = "never-started";
@@ -85,8 +89,13 @@ impl Contents {
     }
 
     /// As a tar whose files belong to a user. Only that user reads secrets.
-    fn to_tar(&self, uid: u64) -> io::Result<Vec<u8>> {
-        let mut tar = tar::Builder::new(Vec::new());
+    fn to_tar(&self, uid: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+        // Room for all of it: a buffer that moves while it grows leaves copies of secrets behind.
+        let bytes = self.files.iter().map(|(_, _, bytes)| bytes.len());
+        let bytes = bytes.chain(self.secrets.iter().map(|(_, value)| value.expose().len()));
+        let room = bytes.map(|length| length + TAR_OVERHEAD).sum::<usize>() + 4 * TAR_OVERHEAD;
+        let mut packed = Zeroizing::new(Vec::with_capacity(room));
+        let mut tar = tar::Builder::new(&mut *packed);
         for folder in [FILES, SECRETS] {
             let mut header =
                 header(uid, if folder == FILES { 0o755 } else { 0o700 }, tar::EntryType::Directory);
@@ -99,7 +108,8 @@ impl Contents {
             header.set_size(bytes.len() as u64);
             tar.append_data(&mut header, format!("{folder}/{name}"), bytes)?;
         }
-        tar.into_inner()
+        tar.into_inner()?;
+        Ok(packed)
     }
 }
 
@@ -211,4 +221,34 @@ fn first_file(tar: &[u8]) -> io::Result<String> {
         entry?.read_to_string(&mut text)?;
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_a_bundle_is_packed_without_moving() {
+        let name = "a-name-that-does-not-fit-into-a-header-".repeat(4);
+        let secret = |length| (name.clone(), Secret::new(vec![b'x'; length]));
+        for length in [0, 1, 511, 512, 513, 100_000] {
+            let contents = Contents {
+                files: vec![(name.clone(), 0o644, vec![0; length])],
+                secrets: vec![secret(length)],
+            };
+            let tar = contents.to_tar(1000).expect("memory");
+            let bytes = [length, length].map(|length| length + TAR_OVERHEAD).iter().sum::<usize>();
+            assert!(tar.len() <= bytes + 4 * TAR_OVERHEAD, "{} bytes for twice {length}", tar.len());
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_component_of_a_path() {
+        for name in ["api.conf", "..hidden", "a b"] {
+            assert!(is_file_name(name), "{name}");
+        }
+        for name in ["", ".", "..", "a/b", "../secrets/TOKEN", "a\0b"] {
+            assert!(!is_file_name(name), "{name}");
+        }
+    }
 }

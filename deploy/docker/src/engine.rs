@@ -21,6 +21,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use std::{collections::HashMap, future::Future, time::Duration};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 /// The longest wait for what an engine does by itself. A container's start on a busy machine has been seen to take ten
 /// seconds; three times that is not patience any more.
@@ -175,10 +176,10 @@ impl Engine {
         }
     }
 
-    /// Puts a tar into a folder of a container, which need not run.
-    pub(crate) async fn upload(&self, container: &str, folder: &str, tar: Vec<u8>) -> Result<()> {
+    /// Puts a tar, which is wiped when it was sent, into a folder of a container, which need not run.
+    pub(crate) async fn upload(&self, container: &str, folder: &str, tar: Zeroizing<Vec<u8>>) -> Result<()> {
         let options = UploadToContainerOptionsBuilder::default().path(folder).build();
-        let body = bollard::body_full(Bytes::from(tar));
+        let body = bollard::body_full(Bytes::from_owner(tar));
         let put = self.docker.upload_to_container(container, Some(options), body);
         within(UPLOAD_DEADLINE, "put files into", container, put).await
     }

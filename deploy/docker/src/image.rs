@@ -11,7 +11,7 @@ use bollard::{
 };
 use deploy::{bundle::BundleArtifact, port::EffectError, reason::ReasonCode};
 use futures::TryStreamExt;
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, fmt, time::Duration};
 
 /// The longest that an image may take to be pulled: as long as a deploy without progress is waited for.
 const PULL_DEADLINE: Duration = Duration::from_secs(600);
@@ -26,8 +26,15 @@ const KEPT: &str = "fairlead/kept";
 const USER: &str = "1000:1000";
 
 /// What registries want to know before they give an image: registry as in the image's name → credentials.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Credentials(pub HashMap<String, DockerCredentials>);
+
+/// The registries alone: passwords do not print.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Credentials {
     fn of(&self, image: &str) -> Option<DockerCredentials> {
@@ -145,6 +152,7 @@ mod tests {
         let credentials =
             Credentials(HashMap::from([("one.example:5000".to_owned(), DockerCredentials::default())]));
         assert!(credentials.of("one.example:5000/team/api").is_some());
+        assert_eq!(format!("{credentials:?}"), "{\"one.example:5000\"}", "and no password prints");
         for other in ["two.example/team/api", "one.example/team/api", "api", "team/one.example:5000/api"] {
             assert!(credentials.of(other).is_none(), "{other}");
         }

@@ -24,6 +24,7 @@ use pipeline::{
     secret::{Redactor, Secret},
 };
 use std::{io::Read, time::Duration};
+use zeroize::Zeroizing;
 
 /// From SIGTERM at the deadline to SIGKILL: enough to break off a transaction.
 const GRACE: Duration = Duration::from_secs(5);
@@ -120,6 +121,7 @@ impl DockerTarget {
         let redactor = Redactor::default();
         let folder = format!("{ROOT}/{SECRETS}");
         let Ok(Some(tar)) = self.engine.download(container, &folder).await else { return redactor };
+        let tar = Zeroizing::new(tar);
         let mut archive = tar::Archive::new(tar.as_slice());
         for mut entry in archive.entries().into_iter().flatten().flatten() {
             let mut value = Vec::new();
