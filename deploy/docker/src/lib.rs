@@ -27,6 +27,13 @@
 //! # Ends
 //! A unit that has ended stays a stopped container, with its log and its exit status, until it is told to stop. One that
 //! somebody removed is reported as gone, because the state remembers it.
+//!
+//! # Limits
+//! - A published port is held by the engine, which accepts connections before the unit listens: a probe over TCP passes
+//!   although nothing answers. Services on this target need a probe over HTTP or by a command.
+//! - A router that is killed is started again by the next action about traffic, or by the next rollout; nobody watches it in
+//!   between. One of another version stays until it ends, as long as it speaks the same protocol.
+//! - The log of a unit goes with its container when it is stopped.
 
 mod bundle;
 mod container;
