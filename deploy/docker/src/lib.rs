@@ -14,7 +14,7 @@
 //! - The **state** (generation, ledger, bundles, stable ports, what is meant with each unit) is one document, in a label of
 //!   a volume with nothing in it. Each version is a volume of its own, with its number in its name: the engine makes a
 //!   volume of one name only once and answers everybody else with the labels of the first, and so whoever finds another's
-//!   mark there has lost. See [`store`]. Volumes and not containers, because they need no image, and because `docker
+//!   mark there has lost. See `store.rs`. Volumes and not containers, because they need no image, and because `docker
 //!   container prune` and `docker system prune` leave volumes with a name alone.
 //! - **Traffic** is shared by a router behind the port [`Routes`]: for an engine on this machine it is [`LocalRoutes`], the
 //!   router of the process target.
