@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
-use tests::{Process, Project, Unit, http, listening_ports_of, processes_under, wait_for};
+use tests::{Process, Project, http, listening_ports_of_each, processes_under, wait_for};
 
 /// How long processes that were told to end may take to vanish.
 const VANISH: Duration = Duration::from_secs(5);
@@ -168,10 +168,12 @@ fn nothing_else_runs(project: &Project, nothing_stands: bool) {
     }
     assert_eq!(helpers.len(), HELPERS, "{helpers:#?}");
     let stable = BTreeSet::from([project.port("api")]);
-    for helper in &helpers {
-        assert_eq!(listening_ports_of(helper.pid), stable, "{helper:#?}");
-    }
-    let ports: Vec<_> = project.units().iter().map(Unit::ports).collect();
+    let units = project.units();
+    let processes = helpers.iter().chain(units.iter().map(|unit| &unit.process));
+    let mut ports = listening_ports_of_each(processes.map(|process| process.pid));
+    let of_units = ports.split_off(helpers.len());
+    assert!(ports.iter().all(|ports| *ports == stable), "{ports:?}, not {stable:?}: {helpers:#?}");
+    let ports = of_units;
     assert!(ports.iter().all(|ports| ports.len() == 1), "{ports:?}");
     assert_eq!(http::get(project.port("api"), "/ready").map(|answer| answer.status), Ok(200));
 }

@@ -26,7 +26,7 @@ pub use program::{Background, Binaries, Output, binaries, event_name, is_action,
 pub use project::Project;
 pub use recorder::{Recorder, Sample};
 pub use shape::{Service, Shape};
-pub use sockets::{listening_ports, listening_ports_of};
+pub use sockets::{listening_ports, listening_ports_of, listening_ports_of_each};
 pub use tree::Tree;
 pub use units::{Unit, UnitFile};
 pub use wait::{pause, wait_for};

@@ -9,6 +9,7 @@ use crate::{
     processes::{Process, processes_under, signal},
     program::{Background, Output, binaries, environment},
     shape::Shape,
+    sockets::listening_ports_of_each,
     tree::{Tree, digest_of},
     units::Unit,
     wait::{pause, wait_for},
@@ -321,10 +322,11 @@ impl Project {
         let wanted = self.shape.services.iter().find(|one| one.name == service).map_or(0, |one| one.replicas);
         let units = self.units_of(service);
         assert_eq!(units.len(), usize::from(wanted), "units of {service}: {units:#?}");
-        for unit in &units {
+        let ports = listening_ports_of_each(units.iter().map(|unit| unit.process.pid));
+        for (unit, ports) in units.iter().zip(ports) {
             assert_eq!(unit.variable("FAIRLEAD_RELEASE"), release, "{unit:#?}");
             let own = unit.variable(&format!("{}_PORT", service.to_uppercase()));
-            assert!(unit.ports().iter().any(|port| port.to_string() == own), "it does not listen: {unit:#?}");
+            assert!(ports.iter().any(|port| port.to_string() == own), "it does not listen: {unit:#?}");
         }
         // More often than there are units: each is asked.
         for _ in 0..2 * wanted + 1 {

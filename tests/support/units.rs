@@ -8,8 +8,10 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// A file that a unit uses.
@@ -82,9 +84,30 @@ impl Unit {
 
 impl UnitFile {
     fn of(path: &Path) -> Option<Self> {
-        let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
-        Some(Self { path: path.to_owned(), mode, digest: digest_of(path)? })
+        let metadata = fs::metadata(path).ok()?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        Some(Self { path: path.to_owned(), mode, digest: digest_of_file(path, &metadata)? })
     }
+}
+
+/// The digest of a file's bytes, which are read once for each change of it: executables of many MB are looked at again and
+/// again. Whoever changes a byte changes the file's `ctime` too, which nobody can set.
+fn digest_of_file(path: &Path, metadata: &fs::Metadata) -> Option<String> {
+    static KNOWN: Mutex<BTreeMap<(u64, u64, i64, i64), String>> = Mutex::new(BTreeMap::new());
+    // Times are as fine as the kernel's tick: what has just changed may change again within the same one.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+    let is_settled = metadata.ctime() + 1 < now;
+    if !is_settled {
+        return digest_of(path);
+    }
+    let key = (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec());
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(digest) = known().get(&key) {
+        return Some(digest.clone());
+    }
+    let digest = digest_of(path)?;
+    known().insert(key, digest.clone());
+    Some(digest)
 }
 
 /// Whether an executable is one out of a bundle.

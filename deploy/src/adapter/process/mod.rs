@@ -6,6 +6,7 @@ mod executable;
 mod folders;
 mod identity;
 mod ledger_file;
+mod listeners;
 mod logs;
 mod plan;
 mod procfs;

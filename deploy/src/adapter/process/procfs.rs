@@ -1,15 +1,12 @@
 //! What the kernel tells of processes. Everything here is a look at one moment: a process may be gone right after.
 
+use super::listeners::{Listener, listeners};
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
-    io::{self, BufRead, BufReader},
+    fs, io,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
-
-/// State `LISTEN` in the kernel's TCP tables.
-const LISTEN: &str = "0A";
 
 /// A part of a process's status line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,47 +133,6 @@ pub(crate) fn listener_of(address: SocketAddr) -> Option<(u32, String)> {
     }
     let pid = processes().into_iter().find(|pid| !socket_inodes(*pid).is_disjoint(&inodes))?;
     Some((pid, name(pid)?))
-}
-
-/// A line of the kernel's TCP tables.
-pub(crate) struct Listener {
-    address: SocketAddr,
-    inode: u64,
-}
-
-/// All listening TCP sockets of this machine's network. The kernel walks its whole table of connections for this, which
-/// takes about a millisecond, so it is asked once for all that is to be told at one moment.
-pub(crate) fn listeners() -> Vec<Listener> {
-    let listening = |table| {
-        let file = File::open(table).into_iter();
-        let lines = file.flat_map(|file| BufReader::new(file).lines()).map_while(Result::ok);
-        // The kernel lists those that listen first; the connections of a busy machine, thousands, are not read.
-        lines.skip(1).map_while(|line| parse_listener(&line))
-    };
-    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().flat_map(listening).collect()
-}
-
-fn parse_listener(line: &str) -> Option<Listener> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    if *fields.get(3)? != LISTEN {
-        return None;
-    }
-    let (ip, port) = fields.get(1)?.split_once(':')?;
-    let address = SocketAddr::new(parse_ip(ip)?, u16::from_str_radix(port, 16).ok()?);
-    Some(Listener { address, inode: fields.get(9)?.parse().ok()? })
-}
-
-/// The kernel prints addresses as 32-bit words of the machine's own byte order.
-fn parse_ip(text: &str) -> Option<IpAddr> {
-    let mut bytes = hex::decode(text).ok()?;
-    if cfg!(target_endian = "little") {
-        bytes.chunks_mut(4).for_each(<[u8]>::reverse);
-    }
-    match bytes.len() {
-        4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
-        16 => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical()),
-        _ => None,
-    }
 }
 
 /// The sockets that a process has open.

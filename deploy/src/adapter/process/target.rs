@@ -5,7 +5,7 @@ use super::{
     client::{self, Client, ClientError, Launch},
     error_chain,
     folders::Folders,
-    ledger_file, logs,
+    ledger_file, listeners, logs,
     plan::{PlannedBundle, ProcessPlan},
     procfs,
     protocol::{CommitEntry, FailedKind, Op, Reply, Seen},
@@ -252,7 +252,7 @@ impl Target for ProcessTarget {
         let Some(process) = process.filter(|process| process.is_alive()) else { return Vec::new() };
         let group = procfs::group_members(process.pid);
         let resident: u64 = group.iter().copied().filter_map(procfs::resident_bytes).sum();
-        let listeners = procfs::listeners();
+        let listeners = listeners::listeners();
         let ports = group.iter().flat_map(|pid| procfs::listening_ports(*pid, &listeners));
         let ports: Vec<String> = ports.map(|port| port.to_string()).collect();
         let mut pairs = vec![("resident memory", format!("{} MiB", resident.div_ceil(1024 * 1024)))];

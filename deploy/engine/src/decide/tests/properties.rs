@@ -94,7 +94,7 @@ fn every_rollout_ends_and_keeps_the_laws() {
     }
 }
 
-/// Run by hand: `FAIRLEAD_CASES=1000000 cargo test --release -p engine --lib long_run -- --ignored --nocapture`.
+/// Run by hand: `FAIRLEAD_CASES=1000000 cargo test --profile long-run -p engine --lib long_run -- --ignored --nocapture`.
 #[test]
 #[ignore = "as long as is asked for, on every core"]
 fn long_run() {

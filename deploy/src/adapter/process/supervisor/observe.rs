@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     adapter::process::{
-        ledger_file, procfs,
+        ledger_file, listeners, procfs,
         protocol::{FailedKind, Hello, PROTOCOL, Reply, Seen},
     },
     model::{Millis, Traffic, UnitFacts, UnitId, UnitPhase},
@@ -19,7 +19,7 @@ use std::{cell::LazyCell, net::SocketAddr, time::Duration};
 const WATCH_MAX: Duration = Duration::from_secs(30);
 
 /// Who listens on this machine, looked up when somebody wants to know.
-type Listeners = LazyCell<Vec<procfs::Listener>>;
+type Listeners = LazyCell<Vec<listeners::Listener>>;
 
 impl Shared {
     /// Who this is.
@@ -45,7 +45,7 @@ impl Shared {
             Err(error) => return Reply::Failed(failed(FailedKind::State, &error)),
         };
         let state = &store.state;
-        let listeners: Listeners = LazyCell::new(procfs::listeners);
+        let listeners: Listeners = LazyCell::new(listeners::listeners);
         Reply::Seen(Box::new(Seen {
             seq,
             generation: state.generation.max(ledger.generation),
