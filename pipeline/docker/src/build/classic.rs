@@ -19,6 +19,7 @@ pub(super) struct Classic {
     open: String,
     current: Option<Current>,
     steps: u32,
+    is_red: bool,
 }
 
 struct Current {
@@ -57,6 +58,10 @@ impl Classic {
 
     fn line(&mut self, line: &str, story: &mut Story<'_>) {
         // It puts what a program writes as errors in red, over the ends of lines.
+        let stream = usize::from(self.is_red || line.contains(RED));
+        if let Some(last) = line.rfind(RED).max(line.rfind(PLAIN)) {
+            self.is_red = line[last..].starts_with(RED);
+        }
         let line = &line.replace(RED, "").replace(PLAIN, "");
         if let Some(name) = self.headline(line) {
             self.end(true, story);
@@ -72,7 +77,7 @@ impl Classic {
                     story.tell(BuildEvent::Warning { message });
                 }
                 _ if is_of_the_builder(line) => {}
-                _ => story.line(current.index, line.as_bytes()),
+                _ => story.line(current.index, stream, line.as_bytes()),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Reads an engine's words for what a user can do about a failure. What is not known is passed on as it is.
 //!
-//! Engines have no codes for why a build fails, so this goes by texts, which the tests in `tests/build_failures.rs` take
+//! Engines have no codes for why a build fails, so this goes by texts, which the tests in `tests/build/failures.rs` take
 //! from real engines of both generations and both builders.
 
 use super::failure::BuildFailure;
@@ -54,7 +54,12 @@ pub(super) fn diagnose(message: &str, last_lines: &[String], dockerfile: &Path) 
     }
     let no_image =
         ["pull access denied", "manifest unknown", "repository does not exist", "no basic auth credentials"];
-    if has(&no_image) || has(&["failed to resolve source metadata", "unauthorized", "authorization failed"]) {
+    let refused = ["unauthorized", "401 Unauthorized", "403 Forbidden", "authorization failed"];
+    if has(&no_image)
+        || has(&refused)
+        || has(&["failed to resolve source metadata"])
+        || reason.ends_with(": not found")
+    {
         return BuildFailure::BaseImage { reason };
     }
     let grammar =
@@ -121,12 +126,16 @@ fn missing_stage(message: &str) -> Option<String> {
     Some(rest.split_whitespace().next()?.trim_matches('"').to_owned())
 }
 
-/// `failed to compute cache key: … "/nope": not found`, `COPY failed: … stat nope: file does not exist`.
+/// `failed to compute cache key: … "/nope": not found`, `failed to compute cache key: failed to walk
+/// /…/buildkit-mount123/nope: lstat …: no such file or directory`, `COPY failed: … stat nope: file does not exist`.
 fn not_there(message: &str) -> Option<String> {
     if ["failed to compute cache key", "failed to calculate checksum"]
         .iter()
         .any(|word| message.contains(word))
     {
+        if let Some((_, rest)) = message.split_once("buildkit-mount") {
+            return Some(rest.split_once('/')?.1.split(':').next()?.to_owned());
+        }
         let (_, rest) = message.split_once('"')?;
         return Some(rest.split_once('"')?.0.to_owned());
     }

@@ -33,7 +33,9 @@ pub struct ImageBuild {
     /// What the image is called once it is built. None is fine: it is known by its id.
     pub names: Vec<ImageName>,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970: no file of the context is sent with a later time, and a builder that
-    /// can (BuildKit of engine 23 and newer) gives this one to the image and what it makes.
+    /// can (BuildKit of engine 23 and newer) gives this one to the image and its history. Folders that a step makes by
+    /// itself keep the time at which it did: BuildKit inside an engine cannot rewrite layers. So an image is the same
+    /// each time if its steps only copy, into folders that are there or that come with the files.
     pub source_date_epoch: Option<u64>,
     /// Images whose inline cache may save steps (BuildKit), or that were built by the classic builder.
     pub cache_from: Vec<ImageName>,
