@@ -19,7 +19,7 @@ use bollard::{
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use http::{Request, StatusCode, header};
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Collected, Empty, Limited};
 use hyper::upgrade::Upgraded;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -44,6 +44,9 @@ use tonic::{Response, Status, service::Routes};
 /// The longest that an engine may take to turn the connection round: as long as any other answer of a busy one.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// The longest refusal that is passed on, in bytes. A longer one is none of an engine's.
+const REASON_MAX: usize = 1000;
+
 /// What the engine may ask for here.
 const METHODS: [&str; 1] = ["/moby.buildkit.secrets.v1.Secrets/GetSecret"];
 
@@ -57,10 +60,12 @@ pub enum SessionError {
     #[error(transparent)]
     Http(#[from] hyper::Error),
     /// The engine does not turn the connection round.
-    #[error("the engine answered {status} instead of opening a session for the build")]
+    #[error("the engine answered {status} instead of opening a session for the build: {reason}")]
     Refused {
         /// With what.
         status: StatusCode,
+        /// Its words; empty if they are longer than 1000 bytes.
+        reason: String,
     },
     /// It does not answer.
     #[error("the engine did not answer within {} s when asked to open a session for the build", OPEN_TIMEOUT.as_secs())]
@@ -129,8 +134,14 @@ where
     let request =
         request.body(Empty::<Bytes>::new()).expect("the names are constants, and the id is hexadecimal");
     let response = sender.send_request(request).await?;
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(SessionError::Refused { status: response.status() });
+    let status = response.status();
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        let body = Limited::new(response.into_body(), REASON_MAX).collect().await;
+        let bytes = body.map(Collected::to_bytes).unwrap_or_default();
+        return Err(SessionError::Refused {
+            status,
+            reason: String::from_utf8_lossy(&bytes).trim().to_owned(),
+        });
     }
     let upgraded = hyper::upgrade::on(response).await?;
     drop(connection); // It has handed the stream over, and has nothing more to do.

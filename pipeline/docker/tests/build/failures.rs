@@ -198,3 +198,30 @@ async fn an_engine_that_goes_away_is_worth_another_try() {
     assert!(matches!(error.kind, BuildFailure::Gone { .. }), "{error:?}");
     assert!(error.is_retryable() && error.last_lines == ["waiting"], "{error:?}");
 }
+
+#[tokio::test]
+async fn a_context_that_cannot_be_sent_is_the_reason_and_not_what_the_engine_makes_of_half_of_it() {
+    for generation in ENGINES {
+        let connection = connect(generation).await;
+        for builder in BUILDERS {
+            let folder = Folder::new(SHELL);
+            let device = folder.path().join("zzz");
+            let made =
+                std::process::Command::new("mknod").arg(&device).args(["c", "1", "3"]).status().unwrap();
+            assert!(made.success());
+            let error = build(&connection, &folder.request(builder)).await.0.unwrap_err();
+            assert!(matches!(error.kind, BuildFailure::Context(ContextError::Device { .. })), "{error:?}");
+            assert!(error.to_string().contains("`zzz` of the build context is a device"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_is_told_from_a_program_that_fails() {
+    let connection = connect(Generation::Docker28).await;
+    let step = "RUN --mount=type=tmpfs,target=/t,size=65536 i=0; while echo some text >> /t/x; do i=$((i+1)); done; exit 1";
+    let folder = Folder::new(&format!("{SHELL}{step}\n"));
+    let error = build(&connection, &folder.request(Builder::Best)).await.0.unwrap_err();
+    assert!(matches!(error.kind, BuildFailure::DiskFull { .. }), "{error:?}");
+    assert!(error.to_string().contains("docker system df"), "{error}");
+}
