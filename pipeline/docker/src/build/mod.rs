@@ -1,8 +1,8 @@
 //! Builds images on an engine: from a folder with a Dockerfile, or from one static program.
 //!
-//! **Builders.** BuildKit where the engine has it, with a [`session`] of our own on which it asks for secrets; the classic
+//! **Builders.** BuildKit where the engine has it, with a `session` of our own on which it asks for secrets; the classic
 //! builder where it does not, or if the request says so. Either is given the context as the body of the request, from a
-//! thread that reads it piece by piece ([`upload`]), and either tells its [`story`] in the same events.
+//! thread that reads it piece by piece (`upload`), and either tells its `story` in the same events.
 //!
 //! **Invariant.** A secret's value goes to the engine over the session alone. It is in no event, error, label or build
 //! argument; what programs print of it is masked.
