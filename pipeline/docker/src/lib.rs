@@ -1,6 +1,7 @@
 //! Docker engines, through bollard. Heavy to compile, so it is a package of its own that the hall links only for
 //! environments and stages that need it.
 
+pub mod build;
 mod connection;
 
 pub use connection::{Address, AddressError, ConnectError, Connection, Facts};
