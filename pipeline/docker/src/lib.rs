@@ -2,5 +2,6 @@
 //! environments and stages that need it.
 
 mod connection;
+pub mod push;
 
 pub use connection::{Address, AddressError, ConnectError, Connection, Facts};

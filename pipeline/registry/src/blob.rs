@@ -20,6 +20,9 @@ const CHUNK_MIN_HEADER: &str = "oci-chunk-min-length";
 /// The largest part that a registry may want, in bytes: above it, the answer is not believed.
 const CHUNK_MAX: usize = 512 * 1024 * 1024;
 
+/// How much is sent to see whether anything is taken, in bytes: more than what is left of most disks that are full.
+const TRIED: usize = 1024 * 1024;
+
 /// What has come of a part.
 enum Part {
     /// The registry has this many bytes, and the next part goes there.
@@ -78,6 +81,36 @@ impl Registry {
             let error = Error::Strange { operation: operation.clone(), what: what.clone() };
             self.wait(&operation, &mut patience, Trouble::passing(what, error)).await?;
         }
+    }
+
+    /// Looks whether a repository still takes anything: begins an upload, sends a megabyte, and takes it back. For whoever
+    /// has been told nothing but that it failed.
+    ///
+    /// # Errors
+    /// The registry's, such as [`Error::Full`].
+    pub async fn try_upload(&self, repository: &Repository) -> Result<(), Error> {
+        let operation = format!("write to {repository}");
+        let call = |method, url| {
+            let mut call = Call::new(operation.clone(), method, url);
+            call.access = Some((repository.clone(), Access::Push));
+            call
+        };
+        let begin = call(Method::POST, self.url(repository, "blobs/uploads/"));
+        let answer = self.call(&begin).await?;
+        if answer.status != StatusCode::ACCEPTED {
+            return Err(answer.refused());
+        }
+        let mut part = call(Method::PATCH, location(&answer, &begin.url)?);
+        part.headers.push((CONTENT_TYPE, "application/octet-stream".to_owned()));
+        part.headers.push((CONTENT_RANGE, format!("0-{}", TRIED - 1)));
+        part.body = vec![0; TRIED].into();
+        let answer = self.call(&part).await?;
+        if answer.status != StatusCode::ACCEPTED {
+            return Err(answer.refused());
+        }
+        // What is not taken back goes with the next tidying of the registry.
+        let _ = self.once(&call(Method::DELETE, location(&answer, &part.url)?)).await;
+        Ok(())
     }
 
     /// One upload from beginning to end. `false` if the registry lost it.
