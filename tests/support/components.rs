@@ -196,6 +196,39 @@ impl Registry {
     pub fn password(&self) -> &str {
         &self.password
     }
+
+    /// Lets another user in, who may do everything too. A password that is longer than 72 bytes is refused.
+    ///
+    /// # Panics
+    /// If that cannot be done, with what the script says.
+    #[track_caller]
+    pub fn admit(&self, user: &str, password: &str) {
+        let mut command = command("registry");
+        command.arg("account").arg(self.folder()).arg(user).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the script");
+        let written = child.stdin.take().expect("a pipe").write_all(password.as_bytes());
+        let output = child.wait_with_output().expect("its end");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(written.is_ok() && output.status.success(), "tests/components/registry account:\n{said}");
+    }
+
+    /// Ends its process as a crash does. What it had stays, and [`Registry::go_on`] starts it again.
+    ///
+    /// # Panics
+    /// With what the script says.
+    #[track_caller]
+    pub fn halt(&self) {
+        run("registry", ["halt"].as_ref(), self.folder(), None);
+    }
+
+    /// Starts it again after [`Registry::halt`], at the same address, with what it had.
+    ///
+    /// # Panics
+    /// With what the script says.
+    #[track_caller]
+    pub fn go_on(&self) {
+        run("registry", ["go-on"].as_ref(), self.folder(), None);
+    }
 }
 
 impl Drop for Registry {
@@ -249,11 +282,14 @@ fn run(script: &str, arguments: &[&str], folder: &Path, owner: Option<u32>) {
 }
 
 fn output(script: &str, arguments: &[&str], folder: &Path, owner: Option<u32>) -> std::process::Output {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("components").join(script);
     let owner = owner.map(|owner| owner.to_string());
-    let mut command = Command::new(&path);
+    let mut command = command(script);
     command.args(arguments).arg(folder).args(owner.as_ref().map(OsStr::new)).stdin(Stdio::null());
-    command.output().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    command.output().unwrap_or_else(|error| panic!("tests/components/{script}: {error}"))
+}
+
+fn command(script: &str) -> Command {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("components").join(script))
 }
 
 /// One request of HTTP/1.0, whose answer ends with the connection.

@@ -3,5 +3,6 @@
 
 pub mod build;
 mod connection;
+pub mod push;
 
 pub use connection::{Address, AddressError, ConnectError, Connection, Facts};
