@@ -2,22 +2,17 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{cmp::Ordering, fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr, sync::Arc};
 
 /// A name of a service, a target or an environment: `[a-z][a-z0-9-]*`, at most 40 characters.
 ///
 /// Forty, because a name becomes part of container, unit and label names, which Kubernetes and DNS
 /// limit to 63 characters together with a slot and a short hash.
-// It is compared and copied more often than anything else, as a part of every unit's name, so it stands in its place and
-// not on the heap.
+// It is copied more often than anything else, as a part of every unit's name, so copies share the text.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String", rename = "Name", extend("pattern" = "^[a-z][a-z0-9-]{0,39}$"))]
-pub struct Name {
-    length: u8,
-    /// The characters, all of them ASCII, and zeros after them.
-    text: [u8; Name::MAX_LEN],
-}
+pub struct Name(Arc<str>);
 
 /// Why a text is not a [`Name`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,24 +29,15 @@ impl Name {
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        let text = &self.text[..usize::from(self.length)];
-        std::str::from_utf8(text).expect("a name is made of ASCII")
+        &self.0
     }
 }
 
 impl Ord for Name {
-    /// As texts are ordered: what comes after the end of the shorter one is zero, which is below every character.
+    /// As texts are ordered; most that are compared are copies of one.
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        // Eight characters at a time, as numbers that are in the order of the text.
-        let used = usize::from(self.length.max(other.length)).div_ceil(8);
-        let (own, others) = (self.text.as_chunks::<8>().0, other.text.as_chunks::<8>().0);
-        for (one, another) in own.iter().zip(others).take(used) {
-            if one != another {
-                return u64::from_be_bytes(*one).cmp(&u64::from_be_bytes(*another));
-            }
-        }
-        Ordering::Equal
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
     }
 }
 
@@ -70,9 +56,7 @@ impl FromStr for Name {
         let starts = chars.next().is_some_and(|c| c.is_ascii_lowercase());
         let goes_on = chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         if starts && goes_on && text.len() <= Self::MAX_LEN {
-            let mut name = Self { length: text.len() as u8, text: [0; Self::MAX_LEN] };
-            name.text[..text.len()].copy_from_slice(text.as_bytes());
-            Ok(name)
+            Ok(Self(text.into()))
         } else {
             Err(NameError { text: text.chars().take(60).collect() })
         }
