@@ -88,6 +88,20 @@ pub async fn push(
     }
 }
 
+/// Why an attempt came to nothing.
+enum Stopped {
+    /// The engine gave up, or went away.
+    Failed(Failure),
+    /// The registry has no space left, as it says: another attempt would not help.
+    Full(registry::Error),
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 struct Work<'a> {
     engine: &'a Connection,
     registry: &'a Registry,
@@ -170,7 +184,8 @@ impl Work<'_> {
         for attempt in 1.. {
             let failure = match self.attempt().await {
                 Ok(digest) => return Ok(digest),
-                Err(failure) => failure,
+                Err(Stopped::Full(error)) => return Err(PushError::Registry(error)),
+                Err(Stopped::Failed(failure)) => failure,
             };
             let last = attempt >= self.patience.attempts || begun.elapsed() + wait >= self.patience.whole;
             if last || !failure.may_pass() {
@@ -184,7 +199,7 @@ impl Work<'_> {
         unreachable!("the loop ends with the last attempt")
     }
 
-    async fn attempt(&self) -> Result<Option<Digest>, Failure> {
+    async fn attempt(&self) -> Result<Option<Digest>, Stopped> {
         let mut lines = Lines::open(
             &self.engine.address,
             &self.push.repository,
@@ -193,14 +208,26 @@ impl Work<'_> {
             self.patience.silence,
         )
         .await?;
-        let mut digest = None;
+        let (mut digest, mut asked) = (None, false);
         while let Some(line) = lines.next().await? {
             digest = line.pushed().or(digest);
-            if let Some(event) = line.event() {
-                (self.tell)(event);
+            let Some(event) = line.event() else { continue };
+            let failed = matches!(event, Event::Layer { state: LayerState::Failed { .. }, .. });
+            (self.tell)(event);
+            // The engine would try again and again, for minutes, and never say that the registry is full.
+            if failed && !std::mem::replace(&mut asked, true) {
+                self.refuse_full().await?;
             }
         }
         Ok(digest)
+    }
+
+    /// Whether the registry has space left, which only it can tell. What else it may say shows in the push.
+    async fn refuse_full(&self) -> Result<(), Stopped> {
+        match self.registry.try_upload(&self.push.repository).await {
+            Err(error @ registry::Error::Full { .. }) => Err(Stopped::Full(error)),
+            _ => Ok(()),
+        }
     }
 
     /// What it means that the engine gave up. Engines tell nothing of a registry's reasons but a number, so it is asked
