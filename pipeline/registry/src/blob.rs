@@ -90,17 +90,9 @@ impl Registry {
     /// The registry's, such as [`Error::Full`].
     pub async fn try_upload(&self, repository: &Repository) -> Result<(), Error> {
         let operation = format!("write to {repository}");
-        let call = |method, url| {
-            let mut call = Call::new(operation.clone(), method, url);
-            call.access = Some((repository.clone(), Access::Push));
-            call
-        };
-        let begin = call(Method::POST, self.url(repository, "blobs/uploads/"));
-        let answer = self.call(&begin).await?;
-        if answer.status != StatusCode::ACCEPTED {
-            return Err(answer.refused());
-        }
-        let mut part = call(Method::PATCH, location(&answer, &begin.url)?);
+        let call = |method, url| upload_call(&operation, repository, method, url);
+        let (_, url) = self.begin_upload(&operation, repository).await?;
+        let mut part = call(Method::PATCH, url);
         part.headers.push((CONTENT_TYPE, "application/octet-stream".to_owned()));
         part.headers.push((CONTENT_RANGE, format!("0-{}", TRIED - 1)));
         part.body = vec![0; TRIED].into();
@@ -113,6 +105,17 @@ impl Registry {
         Ok(())
     }
 
+    /// Begins an upload: the answer, and where the first part goes.
+    async fn begin_upload(&self, operation: &str, repository: &Repository) -> Result<(Answer, Url), Error> {
+        let begin = upload_call(operation, repository, Method::POST, self.url(repository, "blobs/uploads/"));
+        let answer = self.call(&begin).await?;
+        if answer.status != StatusCode::ACCEPTED {
+            return Err(answer.refused());
+        }
+        let url = location(&answer, &begin.url)?;
+        Ok((answer, url))
+    }
+
     /// One upload from beginning to end. `false` if the registry lost it.
     async fn upload(
         &self,
@@ -122,17 +125,8 @@ impl Registry {
         digest: Digest,
         patience: &mut Patience,
     ) -> Result<bool, Error> {
-        let call = |method, url| {
-            let mut call = Call::new(operation.to_owned(), method, url);
-            call.access = Some((repository.clone(), Access::Push));
-            call
-        };
-        let begin = call(Method::POST, self.url(repository, "blobs/uploads/"));
-        let answer = self.call(&begin).await?;
-        if answer.status != StatusCode::ACCEPTED {
-            return Err(answer.refused());
-        }
-        let mut url = location(&answer, &begin.url)?;
+        let call = |method, url| upload_call(operation, repository, method, url);
+        let (answer, mut url) = self.begin_upload(operation, repository).await?;
         let wanted = answer.header(CHUNK_MIN_HEADER).and_then(|text| text.parse().ok()).unwrap_or(0);
         let size = CHUNK.max(wanted).min(CHUNK_MAX);
         let mut at = 0;
@@ -205,6 +199,13 @@ impl Registry {
 /// Statuses with which registries say that they do not know an upload, or not any more.
 fn is_lost(status: StatusCode) -> bool {
     matches!(status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST | StatusCode::RANGE_NOT_SATISFIABLE)
+}
+
+/// A call of an upload, which needs the right to push.
+fn upload_call(operation: &str, repository: &Repository, method: Method, url: Url) -> Call {
+    let mut call = Call::new(operation.to_owned(), method, url);
+    call.access = Some((repository.clone(), Access::Push));
+    call
 }
 
 /// Where an upload goes on.
