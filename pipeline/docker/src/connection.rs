@@ -73,7 +73,7 @@ pub struct Facts {
     pub api: (u32, u32),
     /// Its operating system and architecture as images name them: `linux/amd64`.
     pub platform: String,
-    /// Whether BuildKit is part of it: of every engine since 18.09 on Linux, unless it says that its own builder is older.
+    /// Whether BuildKit is part of it, as of every engine for Linux since 18.09, and of none for Windows.
     pub has_buildkit: bool,
 }
 
@@ -127,9 +127,9 @@ impl Connection {
         let unreachable = |source| ConnectError::Unreachable { address: address.clone(), source };
         let docker = docker.map_err(unreachable)?;
         let version = docker.version().await.map_err(unreachable)?;
-        let ping = version.api_version.as_deref().and_then(parse_version);
+        let newest = version.api_version.as_deref().and_then(parse_version);
         let name = version.version.unwrap_or_default();
-        let Some(api) = ping.filter(|api| *api >= API_MIN) else {
+        let Some(api) = newest.filter(|api| *api >= API_MIN) else {
             return Err(ConnectError::TooOld { address, version: name });
         };
         let os = version.os.unwrap_or_default();

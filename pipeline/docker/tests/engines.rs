@@ -4,7 +4,7 @@ use docker::{Address, ConnectError, Connection};
 use tests::{Engine, Generation};
 
 #[tokio::test]
-async fn both_generations_answer() {
+async fn components_of_both_generations_answer() {
     for (generation, version, api) in
         [(Generation::Docker20, "20.10.", (1, 41)), (Generation::Docker28, "28.", (1, 51))]
     {

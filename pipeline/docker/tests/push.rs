@@ -272,7 +272,7 @@ async fn a_registry_that_is_gone_is_told_and_a_second_run_succeeds() {
         let registry = tests::Registry::start();
         let bench = Bench::new(generation, &registry, "team/gone", 10_000).await;
         let client = bench.client();
-        // Gone just when the engine is asked to push, after we have looked.
+        // Gone before anything: our own look at it finds that out.
         registry.halt();
         let error = bench.push(&client).await.expect_err("nobody answers");
         let unreachable =
