@@ -3,6 +3,7 @@
 //! **Invariant.** This crate knows nothing of servers and cannot deploy: it does not link `deploy`.
 //! It prints nothing; what happens is told as [`event::Event`]s.
 
+pub mod causes;
 pub mod config;
 pub mod digest;
 pub mod event;

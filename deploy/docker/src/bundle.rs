@@ -6,7 +6,7 @@
 use crate::{
     container::{FILES, ROOT, SECRETS, bundle_mount},
     engine::{Engine, label_of},
-    error::{chain, passing, terminal},
+    error::{passing, terminal},
     image::Image,
     place::{Kind, Place, label},
     state::Stored,
@@ -19,6 +19,7 @@ use deploy::{
     port::EffectError,
     reason::ReasonCode,
 };
+use pipeline::causes::in_one_line;
 use pipeline::{digest::Digest, secret::Secret};
 use std::{fs, io, io::Read};
 use zeroize::Zeroizing;
@@ -211,7 +212,7 @@ impl Engine {
             return Err(not_whole(&format!("volume `{}` is another's", stored.volume)));
         }
         let document = label_of(Some(&volume.labels), "document").unwrap_or_default();
-        serde_json::from_str(document).map_err(|error| not_whole(&chain(&error)))
+        serde_json::from_str(document).map_err(|error| not_whole(&in_one_line(&error)))
     }
 }
 

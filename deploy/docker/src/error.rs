@@ -2,7 +2,8 @@
 
 use bollard::errors::Error;
 use deploy::{port::EffectError, reason::ReasonCode};
-use std::{fmt::Write, time::Duration};
+use pipeline::causes::in_one_line;
+use std::time::Duration;
 
 /// A request to the engine that came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,7 @@ impl EngineError {
     /// What it means for an effect. What the engine refuses for what was asked it will refuse again; what it could not do
     /// (no room, a network that is not up, an engine that ends) it may do later, unless its words say otherwise.
     pub(crate) fn effect(&self, reason: ReasonCode) -> EffectError {
-        let message = chain(self);
+        let message = in_one_line(self);
         let is_final = match &self.cause {
             Cause::Refused { status: 409 | 429, .. } => false,
             Cause::Refused { status: 400..=499, .. } => true,
@@ -96,18 +97,6 @@ const NEVER: [&str; 10] = [
 fn says_never(message: &str) -> bool {
     let message = message.to_lowercase();
     NEVER.iter().any(|words| message.contains(words)) || message.contains("no basic auth credentials")
-}
-
-/// An error with its causes, in one line: an [`EffectError`] has no causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a text cannot fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// An effect that may succeed later.

@@ -269,7 +269,7 @@ impl DockerTarget {
 
 /// What it means for an effect that traffic is not routed.
 pub(crate) fn routes_effect(error: &RoutesError) -> EffectError {
-    let message = crate::error::chain(error);
+    let message = pipeline::causes::in_one_line(error);
     match error {
         RoutesError::Taken { .. } => terminal(ReasonCode::PortTaken, message),
         RoutesError::Failed { .. } => passing(message),

@@ -12,13 +12,13 @@ use crate::{
     state::Failure,
 };
 use async_trait::async_trait;
+use pipeline::causes::in_one_line;
 use pipeline::{
-    process::{Argv, ProcessError, Runner},
+    process::{Argv, Runner},
     secret::Redactor,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    error::Error,
     path::PathBuf,
     time::Duration,
 };
@@ -76,7 +76,7 @@ impl Hooks for CommandHooks {
             Ok(_) => {
                 Ok(EffectOutput { note: self.runner.redactor.mask(&format!("`{argv}` is done")).into() })
             }
-            Err(error) => Err(failed(moment, &self.runner.redactor.mask(&told(&error)))),
+            Err(error) => Err(failed(moment, &self.runner.redactor.mask(&in_one_line(&error)))),
         }
     }
 }
@@ -93,17 +93,6 @@ fn variables(plan: &Plan, mut variables: BTreeMap<String, String>) -> BTreeMap<S
         add("FAIRLEAD_PREVIOUS_RELEASE", &before.into_iter().collect::<Vec<_>>().join(","));
     }
     variables
-}
-
-/// An error with its causes.
-fn told(error: &ProcessError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 fn failed(moment: HookMoment, why: &str) -> EffectError {

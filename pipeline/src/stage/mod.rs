@@ -211,14 +211,7 @@ impl StageError {
 
     /// The whole text with its causes, for events and records.
     fn story(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        crate::causes::in_one_line(self)
     }
 }
 

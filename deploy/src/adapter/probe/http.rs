@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use nix::errno::Errno;
+use pipeline::causes::in_one_line;
 use std::{collections::BTreeMap, convert::Infallible, error::Error, io, net::SocketAddr};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -76,23 +77,8 @@ pub(super) fn answer_of_io(error: &io::Error) -> Answer {
         ) => Answer::ProviderError(format!("cannot connect from this machine: {error}")),
         _ if error.kind() == io::ErrorKind::ConnectionRefused => Answer::Refused,
         _ if error.kind() == io::ErrorKind::TimedOut => Answer::TimedOut,
-        _ => Answer::Broken(chain(error)),
+        _ => Answer::Broken(in_one_line(error)),
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        // Some crates repeat the cause in their own text.
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn message(request: &Request<'_>) -> Result<http::Request<Empty<Bytes>>, Answer> {
@@ -168,10 +154,10 @@ fn answer_of_hyper(error: &hyper::Error) -> Answer {
         cause = inner.source();
     }
     if error.is_parse() {
-        return Answer::Broken(format!("the answer is not HTTP: {}", chain(error)));
+        return Answer::Broken(format!("the answer is not HTTP: {}", in_one_line(error)));
     }
     if error.is_incomplete_message() {
         return Answer::Broken("the connection was closed before the answer was complete".to_owned());
     }
-    Answer::Broken(chain(error))
+    Answer::Broken(in_one_line(error))
 }

@@ -1,7 +1,8 @@
 //! TLS as a client meets it: the chain, the name, and how long the certificate still lasts.
 
-use super::http::{answer_of_io, chain};
+use super::http::answer_of_io;
 use crate::check::{Answer, TlsProbe};
+use pipeline::causes::in_one_line;
 use rustls::{
     CertificateError, ClientConfig, RootCertStore,
     crypto::ring,
@@ -80,7 +81,7 @@ async fn native_roots() -> Result<Arc<RootCertStore>, Answer> {
     if added > 0 {
         return Ok(Arc::new(roots));
     }
-    let why = loaded.errors.first().map_or_else(|| "there are none".to_owned(), |e| chain(e));
+    let why = loaded.errors.first().map_or_else(|| "there are none".to_owned(), |e| in_one_line(e));
     Err(provider(format!("cannot use the machine's authorities: {why}; name a `ca-file`")))
 }
 

@@ -8,6 +8,7 @@ use super::{
     procfs,
 };
 use crate::bundle::{Bundle, BundleHash, BundleSecret, BundleSource};
+use pipeline::causes::in_one_line;
 use pipeline::{
     crossing,
     digest::Digest,
@@ -143,8 +144,7 @@ pub(crate) fn prepare(
 pub(crate) fn read(folders: &Folders, hash: &BundleHash) -> Result<Bundle, BundleError> {
     let not_whole = |what| BundleError::NotWhole { bundle: *hash, what };
     let path = folders.bundle(hash).join(DOCUMENT);
-    let document: Document =
-        store::read_json(&path, FORMAT).map_err(|e| not_whole(super::error_chain(&e)))?;
+    let document: Document = store::read_json(&path, FORMAT).map_err(|e| not_whole(in_one_line(&e)))?;
     if document.hash != *hash {
         return Err(not_whole(format!("`{}` belongs to {}", path.display(), document.hash)));
     }

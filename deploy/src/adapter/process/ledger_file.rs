@@ -192,7 +192,7 @@ mod tests {
         let folders = Folders::new(folder.path()).expect("a path");
         let text = |environment: &str| {
             let result = read(&folders, &name(environment), &name("here"));
-            result.map(|ledger| ledger.generation).map_err(|e| super::super::error_chain(&e))
+            result.map(|ledger| ledger.generation).map_err(|e| pipeline::causes::in_one_line(&e))
         };
         assert_eq!(text("local"), Ok(0), "none was written yet");
 

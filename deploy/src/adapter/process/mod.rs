@@ -44,17 +44,3 @@ pub fn migration_log(
 pub fn owner(state_dir: &std::path::Path) -> Option<pipeline::name::Name> {
     ledger_file::owner(&folders::Folders::new(state_dir).ok()?)
 }
-
-use std::{error::Error, fmt::Write};
-
-/// An error with its causes, in one line: it goes over a socket, where causes cannot follow.
-fn error_chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a text cannot fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
-}

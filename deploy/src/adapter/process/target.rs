@@ -3,7 +3,6 @@
 use super::{
     bundle_folder::{self, BundleError, SecretResolver},
     client::{self, Client, ClientError, Launch},
-    error_chain,
     folders::Folders,
     ledger_file, listeners, logs,
     plan::{PlannedBundle, ProcessPlan},
@@ -22,6 +21,7 @@ use crate::{
     reason::ReasonCode,
 };
 use async_trait::async_trait;
+use pipeline::causes::in_one_line;
 use pipeline::{crossing, name::Name};
 use std::{
     collections::BTreeMap,
@@ -299,7 +299,7 @@ fn done(reply: Reply) -> Result<(), EffectError> {
 
 #[expect(clippy::needless_pass_by_value, reason = "used as a function to map errors with")]
 fn client_error(error: ClientError) -> EffectError {
-    let message = error_chain(&error);
+    let message = in_one_line(&error);
     match error {
         ClientError::Start { .. }
         | ClientError::State(_)
@@ -317,11 +317,11 @@ fn bundle_error(error: BundleError) -> EffectError {
         BundleError::Secret { .. } => ReasonCode::SecretUnavailable,
         _ => ReasonCode::PrepareFailed,
     };
-    EffectError::Terminal { reason, message: error_chain(&error) }
+    EffectError::Terminal { reason, message: in_one_line(&error) }
 }
 
 fn unreadable(error: &dyn std::error::Error) -> EffectError {
-    EffectError::Terminal { reason: ReasonCode::ActionFailed, message: error_chain(error) }
+    EffectError::Terminal { reason: ReasonCode::ActionFailed, message: in_one_line(error) }
 }
 
 fn passing(message: String) -> EffectError {

@@ -1,12 +1,12 @@
 //! Taking over from an earlier supervisor: its stable ports, and its routers.
 
 use super::{
-    super::error_chain,
     Shared,
     router::{Router, RouterError},
     state::RouterRecord,
 };
 use nix::sys::signal::Signal;
+use pipeline::causes::in_one_line;
 use pipeline::name::Name;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -114,7 +114,7 @@ impl Shared {
         let store = self.store.lock().await;
         for (service, listening) in &store.state.listening {
             if let Err(error) = self.listeners.hold(service, listening) {
-                self.log.line(error_chain(&error));
+                self.log.line(in_one_line(&error));
             }
         }
     }

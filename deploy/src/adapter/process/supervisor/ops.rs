@@ -12,13 +12,14 @@ use super::{
 };
 use crate::{
     adapter::process::{
-        bundle_folder, error_chain, ledger_file, logs,
+        bundle_folder, ledger_file, logs,
         protocol::{CommitEntry, Failed, FailedKind, Op, PROTOCOL, Reply, Request},
     },
     bundle::BundleHash,
     model::{Millis, UnitId},
 };
 use nix::sys::signal::Signal;
+use pipeline::causes::in_one_line;
 use pipeline::name::Name;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -365,7 +366,7 @@ fn hand_over(executable: PathBuf, version: String) -> Outcome {
 
 /// A failure with its causes.
 pub(super) fn failed(kind: FailedKind, error: &dyn Error) -> Failed {
-    Failed { kind, message: error_chain(error) }
+    Failed { kind, message: in_one_line(error) }
 }
 
 fn other(message: String) -> Failed {

@@ -14,6 +14,7 @@ use crate::{
     port::{EffectError, Target},
 };
 use nix::sys::signal::Signal;
+use pipeline::causes::in_one_line;
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,7 +132,7 @@ async fn a_damaged_or_newer_state_is_not_taken_for_an_empty_one() {
     {
         fs::write(&path, text).expect("it writes");
         let error = fixture.serve_error().await;
-        let message = crate::adapter::process::error_chain(&error);
+        let message = in_one_line(&error);
         assert!(message.contains("state.json") && message.contains(expected), "{message}");
         assert_eq!(fs::read_to_string(&path).expect("it reads"), text, "nothing was changed");
         let observed = fixture.target.observe().await;
