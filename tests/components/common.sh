@@ -31,7 +31,16 @@ need() {
 # is_process PID WORD: a process of this number runs, is no zombie, and has the word in its command line, so that a number
 # that the system has given away again is not mistaken for ours.
 is_process() {
-    [[ -n $1 && -r /proc/$1/cmdline ]] && tr '\0' '\n' 2>/dev/null <"/proc/$1/cmdline" | grep -qF -- "$2"
+    local attempt words
+    [[ -n $1 ]] || return 1
+    for attempt in {1..50}; do
+        words=$(tr '\0' '\n' 2>/dev/null <"/proc/$1/cmdline") || return 1
+        if [[ -n $words ]]; then break; fi
+        # A zombie has no command line, and neither has, for a moment, a process that begins another program.
+        grep -q '^State:[[:space:]]*[ZX]' "/proc/$1/status" 2>/dev/null && return 1
+        sleep 0.02
+    done
+    [[ $words == *"$2"* ]]
 }
 
 # await SECONDS COMMAND...: until it succeeds; fails at the deadline.
