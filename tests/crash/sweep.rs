@@ -134,6 +134,10 @@ impl Case {
         self.check_side(word, is_old);
         *other = if is_old { allowed.get(1).cloned() } else { Some(old) };
         if !is_cut {
+            if matches!(self.cut, Cut::Crossing(_, Stroke::Supervisor)) {
+                // It would be hit in what ends the project.
+                end_supervisor(project);
+            }
             return Ended::Uncut { crossings: crossings.len() as u64, took };
         }
         let at = match self.cut {
