@@ -132,12 +132,12 @@ impl Case {
         let stands = judge(project, &allowed);
         let is_old = *stands == old;
         self.check_side(word, is_old);
+        if matches!(self.cut, Cut::Crossing(_, Stroke::Supervisor)) {
+            // It would be hit by what comes next, and be it what ends the project.
+            end_supervisor(project);
+        }
         *other = if is_old { allowed.get(1).cloned() } else { Some(old) };
         if !is_cut {
-            if matches!(self.cut, Cut::Crossing(_, Stroke::Supervisor)) {
-                // It would be hit in what ends the project.
-                end_supervisor(project);
-            }
             return Ended::Uncut { crossings: crossings.len() as u64, took };
         }
         let at = match self.cut {
