@@ -1,6 +1,6 @@
 //! What happens while a release is made, in the past tense.
 
-use crate::{journal::Journaled, release::ReleaseId, stage::StageName};
+use crate::{journal::Journaled, name::Name, release::ReleaseId, stage::StageName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,9 @@ pub enum Event {
     StageStarted {
         /// Which.
         stage: StageName,
+        /// Of which service, where each has its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<Name>,
         /// Why it could not be skipped: `examples/api/src/main.rs changed`.
         because: String,
     },
@@ -19,13 +22,29 @@ pub enum Event {
     StageOutput {
         /// Which stage.
         stage: StageName,
+        /// Of which service, where each has its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<Name>,
         /// The line; secrets masked.
         line: String,
+    },
+    /// A stage came further: a step of a build was done, a tag was moved.
+    StageAdvanced {
+        /// Which stage.
+        stage: StageName,
+        /// Of which service, where each has its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<Name>,
+        /// What was done; secrets masked.
+        step: String,
     },
     /// A stage did not need to run.
     StageSkipped {
         /// Which.
         stage: StageName,
+        /// Of which service, where each has its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<Name>,
         /// Why not: `inputs unchanged since …`.
         reason: String,
     },
@@ -33,6 +52,9 @@ pub enum Event {
     StagePassed {
         /// Which.
         stage: StageName,
+        /// Of which service, where each has its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<Name>,
         /// How long it ran, in milliseconds.
         duration_ms: u64,
         /// What it came to: `9 tests passed`.
@@ -42,6 +64,9 @@ pub enum Event {
     StageFailed {
         /// Which.
         stage: StageName,
+        /// Of which service, where each has its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<Name>,
         /// What failed, why, and what to do.
         message: String,
         /// The lines of its output that matter; secrets masked.
@@ -64,6 +89,7 @@ impl Event {
         match self {
             Self::StageOutput { .. } => false,
             Self::StageStarted { .. }
+            | Self::StageAdvanced { .. }
             | Self::StageSkipped { .. }
             | Self::StagePassed { .. }
             | Self::StageFailed { .. }
@@ -86,6 +112,7 @@ mod tests {
     fn events_are_tagged_in_kebab_case() {
         let event = Event::StagePassed {
             stage: StageName::Test,
+            service: None,
             duration_ms: 1200,
             summary: "9 tests passed".into(),
         };
@@ -94,6 +121,9 @@ mod tests {
             r#"{"event":"stage-passed","stage":"test","duration-ms":1200,"summary":"9 tests passed"}"#
         );
         assert!(event.is_step());
-        assert!(!Event::StageOutput { stage: StageName::Build, line: "Compiling".into() }.is_step());
+        assert!(
+            !Event::StageOutput { stage: StageName::Build, service: None, line: "Compiling".into() }
+                .is_step()
+        );
     }
 }

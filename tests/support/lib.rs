@@ -22,7 +22,10 @@ pub use components::{Engine, Generation, Registry};
 pub use law::Case;
 pub use load::{FailureClass, Load, LoadConfig, Report, Seen};
 pub use processes::{Process, processes_under, signal};
-pub use program::{Background, Binaries, Output, binaries, event_name, is_action, program_with_fail_points};
+pub use program::{
+    Background, Binaries, Output, binaries, event_name, is_action, program_with_engines,
+    program_with_fail_points, static_service,
+};
 pub use project::Project;
 pub use recorder::{Recorder, Sample};
 pub use shape::{Service, Shape};

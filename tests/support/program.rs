@@ -62,19 +62,47 @@ pub fn program_with_fail_points() -> &'static Path {
         let plain = binaries();
         if OPTIMISED {
             // Of the two builds only our own few packages differ, and nothing else is built beside them.
-            let made = cargo_build(&["-p", "xtask", "--features", "fail-points"]);
+            let made = cargo_build(&["--bins", "-p", "xtask", "--features", "fail-points"]);
             return made.get("xtask").expect("cargo makes what it is asked for").clone();
         }
         let folder = plain.xtask.parent().and_then(Path::parent).expect("it is in a target folder");
         let folder = folder.join("fail-points");
         let folder = folder.to_str().expect("the repository's path is UTF-8");
-        let made = cargo_build(&["-p", "xtask", "--features", "fail-points", "--target-dir", folder]);
+        let made =
+            cargo_build(&["--bins", "-p", "xtask", "--features", "fail-points", "--target-dir", folder]);
         made.get("xtask").expect("cargo makes what it is asked for").clone()
     })
 }
 
+/// Builds the program with Docker engines, once in each test run, and says where it is.
+///
+/// # Panics
+/// If it does not build.
+pub fn program_with_engines() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let made = cargo_build(&["-p", "xtask", "--features", "docker", "--bin", "xtask-docker"]);
+        made.get("xtask-docker").expect("cargo makes what it is asked for").clone()
+    })
+}
+
+/// Builds a reference service that is linked statically, once in each test run, and says where it is.
+///
+/// # Panics
+/// If it does not build.
+pub fn static_service() -> &'static Path {
+    static SERVICE: OnceLock<PathBuf> = OnceLock::new();
+    SERVICE.get_or_init(|| {
+        let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        // For a target that is named, flags are not for what runs in the compiler.
+        let flags = format!("target.{target}.rustflags=['-C', 'target-feature=+crt-static']");
+        let made = cargo_build(&["-p", "noogh-api", "--bins", "--target", &target, "--config", &flags]);
+        made.get("noogh-api").expect("cargo makes what it is asked for").clone()
+    })
+}
+
 fn build() -> Binaries {
-    let made = cargo_build(&["-p", "xtask", "-p", "noogh-api", "-p", "noogh-mcp"]);
+    let made = cargo_build(&["--bins", "-p", "xtask", "-p", "noogh-api", "-p", "noogh-mcp"]);
     let find = |name: &str| made.get(name).unwrap_or_else(|| panic!("cargo made no `{name}`")).clone();
     Binaries { xtask: find("xtask"), noogh_api: find("noogh-api"), noogh_mcp: find("noogh-mcp") }
 }
@@ -82,7 +110,7 @@ fn build() -> Binaries {
 /// The executables that cargo makes: name → path.
 fn cargo_build(arguments: &[&str]) -> BTreeMap<String, PathBuf> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--locked", "--message-format=json-render-diagnostics", "--bins"]);
+    command.args(["build", "--locked", "--message-format=json-render-diagnostics"]);
     command.args(OPTIMISED.then_some("--release")).args(arguments).current_dir(repository());
     for (name, _) in std::env::vars_os() {
         // What cargo says to tests of this package must not be heard by the build of others.

@@ -4,6 +4,7 @@ use crate::{
     cli::{self, Cli, Command, Format},
     commands,
     context::Context,
+    engines,
     exit::Exit,
     failure::Failure,
     paint::Paint,
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
 fn run(program: String, arguments: Vec<OsString>, variables: BTreeMap<OsString, OsString>) -> Exit {
     let command_line = cli::with_names(&program).color(help_colour(&arguments));
     let is_json = wants_json(&arguments, variables.get(OsStr::new("FAIRLEAD_FORMAT")));
+    let whole = arguments.clone();
     let parsed =
         command_line.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let Cli { global, command } = match parsed {
@@ -52,7 +54,7 @@ fn run(program: String, arguments: Vec<OsString>, variables: BTreeMap<OsString, 
             let cores = std::thread::available_parallelism().map_or(WORKERS, Into::into);
             in_background(cores, wire::router(background.arguments))
         }
-        command => in_foreground(program, global, variables, command),
+        command => in_foreground(program, global, variables, command, &whole),
     }
 }
 
@@ -61,6 +63,7 @@ fn in_foreground(
     global: cli::Global,
     variables: BTreeMap<OsString, OsString>,
     command: Command,
+    arguments: &[OsString],
 ) -> Exit {
     let runtime = match runtime(WORKERS) {
         Ok(runtime) => runtime,
@@ -75,6 +78,13 @@ fn in_foreground(
                 ending.exit
             }
             Err(failure) => {
+                let failure = match failure {
+                    // Whoever comes back from it has not become another program.
+                    Failure::NeedsEngines => {
+                        engines::become_linked(arguments, &|text| context.narrator.note(text))
+                    }
+                    failure => failure,
+                };
                 context.narrator.fail(&failure);
                 failure.exit()
             }

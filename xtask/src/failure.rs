@@ -24,6 +24,8 @@ pub(crate) enum Failure {
     },
     /// The operator asked for the end before anything was changed.
     Stopped,
+    /// The environment needs Docker engines, and this program was built without them. Nothing was done yet.
+    NeedsEngines,
     /// Nobody reads what is printed any more. Not an error.
     ClosedPipe,
 }
@@ -57,7 +59,7 @@ impl Failure {
                 Kind::Locked | Kind::Bug => Exit::of_error(error.kind),
                 Kind::Usage | Kind::Stage | Kind::Refused | Kind::State => Exit::Interrupted,
             },
-            Self::Config { .. } => Exit::Usage,
+            Self::Config { .. } | Self::NeedsEngines => Exit::Usage,
             Self::Stopped => Exit::Interrupted,
             Self::ClosedPipe => Exit::Done,
         }
@@ -72,6 +74,9 @@ impl Failure {
                 format!("{rendered}\n\n{}: {next}\n", paint.tone(Tone::Title, "hint"))
             }
             Self::Stopped => "interrupted: nothing was changed\n".to_owned(),
+            Self::NeedsEngines => {
+                "error: this build of the program does not know Docker engines\n".to_owned()
+            }
             Self::ClosedPipe => String::new(),
         }
     }
@@ -93,6 +98,13 @@ impl Failure {
                 "causes": [],
                 "hints": [],
                 "problems": problems,
+                "exit-code": exit_code,
+            }),
+            Self::NeedsEngines => json!({
+                "kind": "usage",
+                "message": "this build of the program does not know Docker engines",
+                "causes": [],
+                "hints": [],
                 "exit-code": exit_code,
             }),
             Self::Stopped => json!({

@@ -16,6 +16,7 @@ mod cli;
 mod commands;
 mod context;
 mod doctor;
+mod engines;
 mod exit;
 mod failure;
 mod follow;
@@ -27,6 +28,7 @@ mod reporter;
 #[cfg(test)]
 mod schema;
 mod signals;
+mod stages;
 mod wire;
 
 #[cfg(test)]

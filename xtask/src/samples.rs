@@ -233,6 +233,7 @@ pub(crate) fn release() -> Release {
         created_at: now(),
         tool_version: "0.1.0".to_owned(),
         services: BTreeMap::from([(name("api"), artifact)]),
+        images: BTreeMap::new(),
         stages: BTreeMap::from([
             ("build".to_owned(), StageVerdict::Passed),
             ("test".to_owned(), StageVerdict::SkippedUnchanged),

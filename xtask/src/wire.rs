@@ -1,6 +1,6 @@
 //! The seam to the other rooms: where their libraries are called, and their errors become ours.
 
-use crate::{context::Context, failure::Failure};
+use crate::{context::Context, engines, failure::Failure};
 use deploy::{
     STATE_FOLDER,
     adapter::{process::supervisor, router},
@@ -8,24 +8,15 @@ use deploy::{
     session::{Kind, Session, SessionError, Tool},
 };
 use pipeline::{
-    config::{Problems, file::ArtifactSource, find_root},
+    config::{Problems, find_root},
     digest::Digest,
-    git,
-    process::Runner,
-    release::{Artifact, Manifests, Parts, Release, ReleaseId, StageVerdict, manifest},
-    stage::{
-        ArtifactSpec, BuildStage, Context as StageContext, Stage, StageName, TestStage, plan_stages,
-        run_stage,
-    },
+    release::{Manifests, Release, ReleaseId, manifest},
 };
 use std::{
-    collections::BTreeMap,
     ffi::OsString,
     io::IsTerminal as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
-use tokio_util::sync::CancellationToken;
 
 pub(crate) use crate::plan_file::{read_plan, write_plan};
 
@@ -57,6 +48,7 @@ pub(crate) fn configuration(context: &Context, environment: &str) -> Result<(Pat
         variables: &variables.collect(),
     };
     let loaded = load(&request).map_err(|problems| config_failure(context, &problems))?;
+    engines::know(&loaded)?;
     Ok((root, loaded))
 }
 
@@ -64,7 +56,9 @@ pub(crate) fn configuration(context: &Context, environment: &str) -> Result<(Pat
 pub(crate) fn open(context: &Context, environment: &str) -> Result<Opened, Failure> {
     let (root, loaded) = configuration(context, environment)?;
     let (variables, redactor) = (context.variables.clone(), context.redactor.clone());
-    let session = Session::open(root.clone(), loaded.clone(), tool()?, variables, redactor);
+    let tool = tool()?;
+    let platforms = engines::platforms(context, &loaded, &tool)?;
+    let session = Session::open(root.clone(), loaded.clone(), tool, platforms, variables, redactor);
     Ok(Opened { root, loaded, session })
 }
 
@@ -75,61 +69,6 @@ pub(crate) fn any_environment(context: &Context) -> Result<String, Failure> {
     let names = environment_names(&root(context)?);
     let first = names.first().filter(|_| names.iter().all(|name| name.as_str() != LOCAL));
     Ok(first.map_or_else(|| LOCAL.to_owned(), ToString::to_string))
-}
-
-/// Runs stages, or skips them; with the build stage among them a release is made and its manifest written.
-pub(crate) async fn stages(
-    context: &Context,
-    opened: &Opened,
-    names: &[StageName],
-    force: bool,
-    cancel: CancellationToken,
-) -> Result<Option<Release>, Failure> {
-    let state = opened.root.join(STATE_FOLDER);
-    let runner = Runner { redactor: context.redactor.clone(), cancel };
-    let stage_context = StageContext {
-        root: opened.root.clone(),
-        state: state.clone(),
-        variables: context.variables.clone(),
-        runner,
-    };
-    let configured = configured(&opened.loaded);
-    // The tree as it was before the build: what is changed meanwhile is not in the release.
-    let tree = tokio::task::block_in_place(|| git::inspect(&opened.root))
-        .map_err(|error| Failure::state("cannot tell the state of the work tree").because(error))?;
-    let plans = tokio::task::block_in_place(|| plan_stages(&stage_context, &configured, force))
-        .map_err(stage_failure)?;
-    let narrate = context.narrator.pipeline_events();
-    let emit = |event: pipeline::event::Event| {
-        opened.session.remember(&event);
-        narrate(event);
-    };
-    let mut verdicts = BTreeMap::new();
-    let mut services = None;
-    for plan in &plans {
-        if !names.contains(&plan.name) {
-            verdicts.insert(plan.name.to_string(), unasked(&plan.why));
-            continue;
-        }
-        let result = run_stage(&stage_context, plan, &emit).await.map_err(|error| {
-            if error.is_cancelled() { Failure::Stopped } else { stage_failed(context, plan.name) }
-        })?;
-        verdicts.insert(plan.name.to_string(), result.verdict);
-        if plan.name == StageName::Build {
-            services = Some(result.artifacts);
-        }
-    }
-    let Some(services) = services else { return Ok(None) };
-    let release = assemble(opened, tree.as_ref(), services, verdicts)?;
-    Manifests::new(&state)
-        .write(&release)
-        .map_err(|error| Failure::state("cannot write the release manifest").because(error))?;
-    emit(pipeline::event::Event::ReleaseMade {
-        release: release.id.clone(),
-        dirty: release.dirty,
-        services: release.services.len(),
-    });
-    Ok(Some(release))
 }
 
 /// A release that was made before: by its name, or by the path of its manifest.
@@ -231,65 +170,4 @@ fn build() -> Result<String, Failure> {
         .or_else(|_| Digest::of_file(&executable().unwrap_or_default()))
         .map_err(|error| Failure::state("cannot read this program's own file").because(error))?;
     Ok(digest.short())
-}
-
-/// The stages as they are configured, in their order.
-fn configured(loaded: &Loaded) -> Vec<Stage> {
-    let paths = |inputs: &[String]| inputs.iter().map(PathBuf::from).collect();
-    let stages = &loaded.project.stages;
-    let test = stages.test.as_ref().map(|test| {
-        Stage::Test(TestStage {
-            command: test.command.clone(),
-            packages: Vec::new(),
-            inputs: paths(&test.inputs),
-            timeout: Duration::from_millis(test.timeout.as_millis()),
-        })
-    });
-    let services = loaded.environment.services.iter().map(|(name, service)| {
-        let artifact = match &service.artifact {
-            ArtifactSource::CargoBin(name) => ArtifactSpec::CargoBin(name.clone()),
-            ArtifactSource::Path(path) => ArtifactSpec::Path(path.clone()),
-        };
-        (name.clone(), artifact)
-    });
-    let build = Stage::Build(BuildStage {
-        command: stages.build.command.clone(),
-        services: services.collect(),
-        packages: Vec::new(),
-        inputs: paths(&stages.build.inputs),
-        timeout: Duration::from_millis(stages.build.timeout.as_millis()),
-    });
-    test.into_iter().chain([build]).collect()
-}
-
-/// The verdict of a stage that this command does not run: an earlier pass still counts if nothing has changed since.
-fn unasked(why: &pipeline::stage::Why) -> StageVerdict {
-    match why {
-        pipeline::stage::Why::Skip { .. } => StageVerdict::SkippedUnchanged,
-        pipeline::stage::Why::Run(_) => StageVerdict::NotRun,
-    }
-}
-
-fn assemble(
-    opened: &Opened,
-    tree: Option<&git::Tree>,
-    services: BTreeMap<pipeline::name::Name, Artifact>,
-    stages: BTreeMap<String, StageVerdict>,
-) -> Result<Release, Failure> {
-    let project = &opened.loaded.project.name;
-    let parts = Parts { project, tree, tool_version: VERSION, services, stages };
-    Release::assemble(parts, jiff::Timestamp::now())
-        .map_err(|error| Failure::state("cannot make a release of what was built").because(error))
-}
-
-/// A stage that could not be planned.
-fn stage_failure(error: pipeline::stage::StageError) -> Failure {
-    SessionError::new(Kind::Stage, "the stages could not begin: nothing was deployed").because(error).into()
-}
-
-/// A stage that ran and failed; how, was told as an event.
-fn stage_failed(context: &Context, stage: StageName) -> Failure {
-    SessionError::new(Kind::Stage, format!("the stage `{stage}` failed: nothing was deployed"))
-        .hint(format!("`{}` runs it alone, -v shows all of its output", context.command(stage.as_str())))
-        .into()
 }

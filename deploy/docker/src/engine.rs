@@ -18,7 +18,11 @@ use bollard::{
     },
 };
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::{
+    StreamExt, TryStreamExt,
+    future::ready,
+    stream::{BoxStream, iter},
+};
 use std::{collections::HashMap, future::Future, time::Duration};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -212,6 +216,25 @@ impl Engine {
         let all: Vec<String> = text.lines().map(str::to_owned).collect();
         // What had no end of a line has been counted together with what follows.
         Ok(Some(all[all.len().saturating_sub(lines)..].to_vec()))
+    }
+
+    /// The last lines of a container's log, and if it is followed those that come, until it ends. What cannot be read (any
+    /// more) is the end.
+    pub(crate) fn log_lines(&self, name: &str, last: usize, follow: bool) -> BoxStream<'static, String> {
+        let tail = if last == usize::MAX { "all".to_owned() } else { last.to_string() };
+        let options =
+            LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&tail).follow(follow).build();
+        let (docker, name) = (self.docker.clone(), name.to_owned());
+        let chunks = docker.logs(&name, Some(options));
+        let chunks = chunks.take_while(|chunk| ready(chunk.is_ok())).filter_map(|chunk| ready(chunk.ok()));
+        let lines = chunks.map(LogOutput::into_bytes).scan(Vec::new(), |open: &mut Vec<u8>, chunk| {
+            open.extend_from_slice(&chunk);
+            let end = open.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let whole: Vec<u8> = open.drain(..end).collect();
+            let lines = String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect::<Vec<_>>();
+            ready(Some(iter(lines)))
+        });
+        lines.flatten().boxed()
     }
 
     /// What a container uses, if it runs.

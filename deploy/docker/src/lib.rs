@@ -45,6 +45,7 @@ mod local;
 mod migrate;
 mod observe;
 mod place;
+mod platform;
 mod routes;
 mod state;
 mod store;
@@ -55,6 +56,7 @@ pub use self::{
     image::Credentials,
     local::{LaunchRouter, LocalRoutes, RouterProgram},
     place::Place,
+    platform::{FindCredentials, LocalEngines},
     routes::{Route, Routes, RoutesError, Table},
     target::{DockerTarget, Options},
 };

@@ -42,6 +42,9 @@ const LOG: &str = "router.log";
 /// How long a router that should be there may take to answer, and one that was just started, also on a busy machine.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long a router that is ended gets for what is still in flight: its units are gone, so it can only fail.
+const END_DEADLINE: Duration = Duration::from_secs(1);
+
 /// Starts a router that outlives whoever started it.
 #[async_trait]
 pub trait LaunchRouter: Send + Sync {
@@ -106,6 +109,16 @@ impl LocalRoutes {
             return Ok(None);
         }
         self.connect().await.map(Some)
+    }
+
+    /// Ends the router that runs, if one does: what it answers is answered to its end, for [`END_DEADLINE`] at most. Says
+    /// whether one ran.
+    pub(crate) async fn end(&self) -> Result<bool, BoxedError> {
+        let _turn = self.turn.lock().await;
+        let Some(router) = self.find().await? else { return Ok(false) };
+        router.client.retire(END_DEADLINE).await?;
+        router.client.ended(END_DEADLINE + ANSWER_DEADLINE).await?;
+        Ok(true)
     }
 
     async fn connect(&self) -> Result<Found, BoxedError> {

@@ -16,11 +16,12 @@ use async_trait::async_trait;
 use deploy::{
     adapter::process::{PlannedBundle, ProcessPlan, SecretResolver, committed, protocol::CommitEntry},
     bundle::{Bundle, BundleHash},
-    model::{Action, Intent, UnitId},
+    model::{Action, Intent, Millis, UnitId},
     port::{EffectError, EffectOutput, Target, TargetSeen},
     reason::ReasonCode,
 };
 use docker::Connection;
+use futures::future::join_all;
 use pipeline::name::Name;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -94,6 +95,28 @@ impl DockerTarget {
         let missing =
             || terminal(ReasonCode::ActionFailed, format!("bundle {} is not in the plan", bundle.short()));
         self.plan.bundles.get(bundle).ok_or_else(missing)
+    }
+
+    /// Stops every unit, and holds no stable port any more; bundles and ledger stay. Says whether anything ran.
+    pub(crate) async fn take_down(&self, grace: Millis) -> Result<bool, EffectError> {
+        let generation = self.store.read().await?.generation;
+        let containers = self.containers().await?;
+        let give_back = |state: &mut State| {
+            state.listening.clear();
+            Ok(())
+        };
+        let state = self.store.update(generation, give_back).await?;
+        self.route().await?;
+        let units: BTreeSet<&UnitId> = containers.keys().chain(state.units.keys()).collect();
+        let stops = units.into_iter().map(|unit| self.stop(generation, unit, grace));
+        join_all(stops).await.into_iter().collect::<Result<(), EffectError>>()?;
+        Ok(containers.values().any(is_running))
+    }
+
+    /// Whether nothing stands here that a router could serve.
+    pub(crate) async fn listens_for_nobody(&self) -> bool {
+        let state = self.store.read().await;
+        state.is_ok_and(|state| state.ledger.services.is_empty() && state.units.is_empty())
     }
 
     async fn prepare(&self, generation: u64, service: &Name, hash: &BundleHash) -> Result<(), EffectError> {

@@ -10,7 +10,8 @@ use crate::{
 use pipeline::{
     config::{
         file::{ArtifactSource, FileSection},
-        scalar::ShareKind,
+        image::ImageSource,
+        scalar::{EngineAddress, ShareKind},
     },
     name::Name,
     secret::SecretRef,
@@ -27,7 +28,7 @@ pub struct Environment {
     pub name: Name,
     /// Whether only a release of a clean tree may come here.
     pub protected: bool,
-    /// Where units stand. No two hold the stable ports on the same address.
+    /// Where units stand: at least one, all of one kind. No two hold the stable ports on the same address.
     pub targets: BTreeMap<Name, Target>,
     /// Groups of targets, one after the other; none: all are reached together. Each target is in one of them, each has a
     /// name of its own and at least one target, and the last does not pause.
@@ -48,6 +49,13 @@ pub struct Environment {
     pub services: BTreeMap<Name, EffectiveService>,
 }
 
+impl Environment {
+    /// Whether its targets run images, and not executables.
+    pub fn runs_images(&self) -> bool {
+        self.targets.values().any(|target| target.kind.runs_images())
+    }
+}
+
 /// A place where units stand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -56,6 +64,8 @@ pub struct Target {
     pub kind: TargetKind,
     /// The address that it holds the stable ports on; `None`: each service's own.
     pub host: Option<IpAddr>,
+    /// The Docker engine, of a target that is one; `None`: the one of this machine.
+    pub engine: Option<EngineAddress>,
 }
 
 /// A group of targets that a rollout reaches together.
@@ -176,8 +186,10 @@ pub struct SmokeGate {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct EffectiveService {
-    /// What a unit runs.
-    pub artifact: ArtifactSource,
+    /// The executable that a unit runs; never `None` where the targets run executables.
+    pub artifact: Option<ArtifactSource>,
+    /// What the image is made of that a unit runs; never `None` where the targets run images.
+    pub image: Option<ImageSource>,
     /// Arguments after the executable.
     pub args: Vec<String>,
     /// How many units.

@@ -5,7 +5,7 @@ use super::defaults;
 use pipeline::{
     config::{
         file::{CheckTimings, FileSection},
-        scalar::{Address, ByteSize, EnvName, FileName, HttpPath, Share, Span},
+        scalar::{Address, ByteSize, EngineAddress, EnvName, FileName, HttpPath, Share, Span},
     },
     name::Name,
     secret::SecretRef,
@@ -60,6 +60,8 @@ pub struct TargetSection {
     /// The address that it holds the stable ports on, instead of the services' own, so that several targets can be on one
     /// machine: `127.0.0.2`, `127.0.0.3`, … It then has a state folder of its own, too.
     pub host: Option<Address>,
+    /// The Docker engine (`kind = "docker"`). By default that of `DOCKER_HOST`, or the one of this machine.
+    pub engine: Option<EngineAddress>,
 }
 
 /// What a target is.
@@ -68,6 +70,26 @@ pub struct TargetSection {
 pub enum TargetKind {
     /// This machine: units are processes below a supervisor.
     Process,
+    /// A Docker engine of this machine: units are containers.
+    Docker,
+}
+
+impl TargetKind {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Docker => "docker",
+        }
+    }
+
+    /// Whether units run images there, and not executables.
+    pub fn runs_images(self) -> bool {
+        match self {
+            Self::Process => false,
+            Self::Docker => true,
+        }
+    }
 }
 
 /// A group of targets that a rollout reaches together.

@@ -1,11 +1,13 @@
 //! Where a rollout goes: targets that can stand side by side, and waves that reach each of them once.
 
 use super::{
-    environment::{EffectiveService, Target, Wave},
+    environment::{EffectiveService, Target, TargetKind, Wave},
     file::{EnvironmentFile, WaveSection},
 };
+use crate::check::Probe;
 use pipeline::{
     config::{
+        Project,
         findings::Findings,
         problem::{Problem, hints},
     },
@@ -28,15 +30,93 @@ pub(super) fn targets(
         .iter()
         .map(|(name, section)| {
             let host = section.host.as_ref().map(pipeline::config::scalar::Address::ip);
-            (name.clone(), Target { kind: section.kind, host })
+            (name.clone(), Target { kind: section.kind, host, engine: section.engine.clone() })
         })
         .collect();
     if targets.is_empty() {
         let problem = Problem::new("there is no target to deploy to");
         findings.add(&["targets"], problem.help("describe one: `[targets.local]` with `kind = \"process\"`"));
     }
+    check_kinds(&targets, services, findings);
     check_addresses(&targets, services, findings);
     targets
+}
+
+/// What one kind of target cannot do, and that there is but one kind.
+fn check_kinds(
+    targets: &BTreeMap<Name, Target>,
+    services: &BTreeMap<Name, EffectiveService>,
+    findings: &mut Findings<'_>,
+) {
+    let Some((first, Target { kind, .. })) = targets.first_key_value() else { return };
+    for (name, target) in targets {
+        if target.kind != *kind {
+            let message = format!("`{first}` is a {} target, and `{name}` is none", kind.as_str());
+            let problem = Problem::new(message)
+                .help("a bundle is the same on every target of an environment: give the other kind another environment");
+            let path = ["targets", name.as_str(), "kind"];
+            findings.add_between(
+                &path,
+                &[(&["targets", first.as_str(), "kind"], format!("`{first}`"))],
+                problem,
+            );
+        }
+        if target.engine.is_some() && !target.kind.runs_images() {
+            let problem =
+                Problem::new(format!("`{name}` is a {} target, which has no engine", target.kind.as_str()));
+            findings.add(&["targets", name.as_str(), "engine"], problem);
+        }
+    }
+    for (name, service) in services {
+        let at = |key: &'static str| ["services", name.as_str(), key];
+        if !kind.runs_images() && service.artifact.is_none() {
+            let message = format!("{name} has no executable, and `{first}` runs nothing else");
+            let problem = Problem::new(message).help("name it: `artifact = { cargo-bin = \"NAME\" }`");
+            findings.add_missing(&at("artifact"), problem);
+        }
+        if *kind == TargetKind::Docker {
+            check_for_containers(first, name, service, findings);
+        }
+    }
+}
+
+/// Without a registry an image is nowhere but on the engine that made it.
+pub(super) fn check_engines(
+    targets: &BTreeMap<Name, Target>,
+    project: &Project,
+    findings: &mut Findings<'_>,
+) {
+    if project.registry.is_some() {
+        return;
+    }
+    let maker = &project.stages.image.engine;
+    let others = targets.iter().filter(|(_, target)| target.kind.runs_images() && target.engine != *maker);
+    for (name, _) in others {
+        let message = format!(
+            "`{name}` is another engine than the one that makes the images, and there is no registry between them"
+        );
+        let problem = Problem::new(message)
+            .help("name a registry, `[registry]` with its `prefix`, or the same engine in `[stages.image]`");
+        findings.add(&["targets", name.as_str()], problem);
+    }
+}
+
+fn check_for_containers(target: &Name, name: &Name, service: &EffectiveService, findings: &mut Findings<'_>) {
+    let at = |key: &'static str| ["services", name.as_str(), key];
+    if service.secret_env && !service.secrets.is_empty() {
+        let message = format!(
+            "{name} gets its secrets as variables, which everyone can read who may ask the engine of `{target}`"
+        );
+        let problem = Problem::new(message).help("leave `secret-env` out: units find each secret in a file");
+        findings.add(&at("secret-env"), problem);
+    }
+    if service.check.probe == Probe::Tcp {
+        let message = format!(
+            "the check of {name} can prove nothing on `{target}`: an engine accepts connections on a published port before anybody listens behind it"
+        );
+        let problem = Problem::new(message).help("ask it over HTTP: `http = { path = \"/ready\" }`");
+        findings.add(&at("check"), problem);
+    }
 }
 
 /// The waves, in order. Consistent if nothing was added to the findings: see [`super::Environment::waves`].

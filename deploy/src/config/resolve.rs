@@ -17,6 +17,7 @@ use pipeline::{
         Project,
         file::{CheckSection, FileSection, HttpSection, ServiceSection},
         findings::Findings,
+        image::ImageSource,
         problem::{Problem, hints},
         project::{check_command, check_secrets},
         scalar::ShareKind,
@@ -44,6 +45,7 @@ pub fn resolve(
         .collect();
     check_ports(&services, findings);
     let targets = places::targets(file, &services, findings);
+    places::check_engines(&targets, project, findings);
     let waves = places::waves(file, findings);
     check_strategy(&file.strategy, &services, findings);
     Environment {
@@ -96,6 +98,7 @@ fn effective(
     let check = timings::check(name, service, file, probe(service.check.as_ref()), findings);
     let effective = EffectiveService {
         artifact: service.artifact.clone(),
+        image: ImageSource::of(service),
         args: here.args.as_ref().unwrap_or(&service.args).clone(),
         replicas: here.replicas.unwrap_or(service.replicas),
         port: here.port.unwrap_or(service.port),

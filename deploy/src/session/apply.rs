@@ -55,7 +55,7 @@ impl Session {
         if options.keep_failed {
             plan.policy.on_failure = crate::plan::OnFailure::Hold;
         }
-        let targets = self.targets(Some(&plan))?;
+        let targets = self.targets(Some(&plan)).await?;
         let standing = self.standing(&targets).await?;
         let floor = standing.values().map(|seen| seen.generation).max().unwrap_or(0);
         let held = self.acquire(&plan.run, &options, floor, &events).await?;
@@ -106,7 +106,7 @@ impl Session {
             return Err(SessionError::new(Kind::Refused, text)
                 .hint(format!("`{} status` shows what stands", self.program())));
         };
-        let targets = self.targets(Some(&open.plan))?;
+        let targets = self.targets(Some(&open.plan)).await?;
         let standing = self.standing(&targets).await?;
         let floor = standing.values().map(|seen| seen.generation).max().unwrap_or(0);
         let held = self.acquire(&open.run, &options, floor, &events).await?;

@@ -9,6 +9,8 @@ mod error;
 mod freeze;
 mod lease;
 mod planning;
+mod platform;
+mod processes;
 mod scribe;
 mod targets;
 mod vault;
@@ -36,6 +38,7 @@ use vault::Vault;
 
 pub use ask::{Answer, Asking, Listener};
 pub use error::{Kind, SessionError};
+pub use platform::{Lines, LogSource, Platform, Platforms};
 pub use targets::Place;
 
 /// Who is told what happened.
@@ -64,6 +67,7 @@ pub struct Session {
     state: PathBuf,
     loaded: Loaded,
     tool: Tool,
+    platforms: Platforms,
     redactor: Redactor,
     vault: Vault,
     /// What happened before a rollout, for its journal.
@@ -105,21 +109,28 @@ pub struct History {
     pub unreadable: Vec<String>,
 }
 
-/// Where the log files of units and migrations are, and what they are called.
+/// Where the logs of units and migrations are, and what they are called.
 #[derive(Debug, Clone)]
 pub struct UnitLog {
     /// `api/0 (3f9a1c2b4d5e)`, `api/migration`.
     pub label: String,
-    /// The file that grows; rotated parts have `.1`, `.2` appended.
-    pub path: PathBuf,
+    /// Where it is.
+    pub source: LogSource,
 }
 
 impl Session {
     /// Opens an environment. Touches nothing yet. `root` is the project's root, absolute.
-    pub fn open(root: PathBuf, loaded: Loaded, tool: Tool, variables: Variables, redactor: Redactor) -> Self {
+    pub fn open(
+        root: PathBuf,
+        loaded: Loaded,
+        tool: Tool,
+        platforms: Platforms,
+        variables: Variables,
+        redactor: Redactor,
+    ) -> Self {
         let state = root.join(crate::STATE_FOLDER).join(loaded.environment.name.as_str());
         let vault = Vault::new(root.clone(), vault::key_path(&state), variables, redactor.clone());
-        Self { root, state, loaded, tool, redactor, vault, before: Mutex::default() }
+        Self { root, state, loaded, tool, platforms, redactor, vault, before: Mutex::default() }
     }
 
     /// Remembers what happened before a rollout: it is told first in the rollout's journal.

@@ -29,7 +29,7 @@ impl Session {
         irreversible: bool,
     ) -> Result<Plan, SessionError> {
         let mut wanted = self.wanted(release).await?;
-        let targets = self.targets(None)?;
+        let targets = self.targets(None).await?;
         let standing = self.standing(&targets).await?;
         self.refuse_disagreement(&standing)?;
         if let Some(only) = only.filter(|only| !wanted.contains_key(*only)) {
@@ -54,7 +54,7 @@ impl Session {
     /// # Errors
     /// When there is nothing to return to, or the release is marked bad.
     pub async fn plan_rollback(&self, to: Option<&str>) -> Result<Plan, SessionError> {
-        let targets = self.targets(None)?;
+        let targets = self.targets(None).await?;
         let standing = self.standing(&targets).await?;
         self.refuse_disagreement(&standing)?;
         let services = merged(&standing);

@@ -7,15 +7,14 @@
 
 use super::{Kind, Session, SessionError, apply};
 use crate::{
-    adapter::process::{
-        self, Client, Launch, PlannedBundle, ProcessPlan, ProcessTarget, protocol::CommitEntry,
-    },
+    adapter::process::{self, Client, PlannedBundle, ProcessPlan, protocol::CommitEntry},
     check::{Check, Probe},
+    config::environment::TargetKind,
     plan::{Plan, Risk, ServicePlan, Side},
     port::{Target, TargetSeen},
 };
 use futures::future::{join_all, try_join_all};
-use pipeline::name::Name;
+use pipeline::{config::scalar::EngineAddress, name::Name};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -32,6 +31,10 @@ const TARGETS_FOLDER: &str = "targets";
 pub struct Place {
     /// The target.
     pub target: Name,
+    /// What it is.
+    pub kind: TargetKind,
+    /// The Docker engine, of a target that is one; `None`: the one of this machine.
+    pub engine: Option<EngineAddress>,
     /// The address that it holds the stable ports on; `None`: each service's own.
     pub host: Option<IpAddr>,
     /// Its folder of state.
@@ -52,6 +55,8 @@ impl Session {
         let targets = self.loaded.environment.targets.iter();
         let place = |(name, target): (&Name, &crate::config::environment::Target)| Place {
             target: name.clone(),
+            kind: target.kind,
+            engine: target.engine.clone(),
             host: target.host,
             folder: match target.host {
                 None => self.state.clone(),
@@ -77,10 +82,15 @@ impl Session {
         let own = self.state.join("supervisor").is_dir() && is_left(&self.state);
         let any = || places.first().map(|place| place.target.clone());
         let own = own.then(|| process::owner(&self.state).or_else(any)).flatten();
-        let own = own.map(|target| Place { target, host: None, folder: self.state.clone() });
+        let left =
+            |target, folder| Place { target, kind: TargetKind::Process, engine: None, host: None, folder };
+        let own = own.map(|target| left(target, self.state.clone()));
         let folders = fs::read_dir(self.state.join(TARGETS_FOLDER)).into_iter().flatten().flatten();
         let names = folders.filter_map(|folder| folder.file_name().to_str()?.parse::<Name>().ok());
-        let below = names.map(|target| Place { folder: self.own_folder(&target), host: None, target });
+        let below = names.map(|target| {
+            let folder = self.own_folder(&target);
+            left(target, folder)
+        });
         own.into_iter().chain(below.filter(|place| is_left(&place.folder))).collect()
     }
 
@@ -88,20 +98,19 @@ impl Session {
     ///
     /// # Errors
     /// When the plan reaches a target that is not configured, or the state of one is elsewhere.
-    pub(super) fn targets(
+    pub(super) async fn targets(
         &self,
         plan: Option<&Plan>,
     ) -> Result<BTreeMap<Name, Arc<dyn Target>>, SessionError> {
         let mut targets: BTreeMap<Name, Arc<dyn Target>> = BTreeMap::new();
         for place in self.places() {
-            self.refuse_moved(&place)?;
-            let launch = self.launch(&place);
+            match place.kind {
+                TargetKind::Process => self.refuse_moved(&place)?,
+                TargetKind::Docker => self.refuse_supervised(&place)?,
+            }
             let plan = plan.map(|plan| process_plan(plan, place.host)).unwrap_or_default();
-            let target = ProcessTarget::new(launch, plan, Arc::new(self.vault.clone())).map_err(|error| {
-                SessionError::new(Kind::State, format!("target {} could not be opened", place.target))
-                    .because(error)
-            })?;
-            targets.insert(place.target, Arc::new(target));
+            let target = self.platform(place.kind)?.open(&place, plan, Arc::new(self.vault.clone())).await?;
+            targets.insert(place.target, target);
         }
         let reached = plan.into_iter().flat_map(|plan| &plan.services).flat_map(|service| &service.targets);
         if let Some(unknown) = reached.into_iter().find(|target| !targets.contains_key(*target)) {
@@ -130,15 +139,21 @@ impl Session {
             .hint(format!("or `{down}`, remove `ledger.json` there, and deploy: it joins as a new target")))
     }
 
-    /// The supervisor that a target of this environment needs.
-    pub(super) fn launch(&self, place: &Place) -> Launch {
-        Launch {
-            state_dir: place.folder.clone(),
-            environment: self.environment().clone(),
-            target: place.target.clone(),
-            executable: self.tool.executable.clone(),
-            version: self.tool.build.clone(),
+    /// Where a target was this machine before it became another kind, its units may still hold the ports, and what stood
+    /// there is no way back for what is to come.
+    fn refuse_supervised(&self, place: &Place) -> Result<(), SessionError> {
+        if process::owner(&place.folder).is_none_or(|owner| owner != place.target) {
+            return Ok(());
         }
+        let text = format!(
+            "target `{}` was a process target, whose state is in `{}`",
+            place.target,
+            place.folder.display()
+        );
+        let down = format!("{} down {}", self.program(), self.environment());
+        Err(SessionError::new(Kind::State, text)
+            .hint("give the new target another name")
+            .hint(format!("or make it a process target again, `{down}`, and remove `ledger.json` there")))
     }
 
     /// What stands on every target.
@@ -182,13 +197,7 @@ impl Session {
             else {
                 continue;
             };
-            let path = place.folder.join("ledger.json");
-            let text =
-                format!("`{}` is gone, although release {} was deployed here", path.display(), last.release);
-            let down = format!("{} down {}", self.program(), self.environment());
-            return Err(SessionError::new(Kind::State, text).hint("put the file back from a copy").hint(
-                format!("without one: `{down}`, then remove {} and deploy anew", place.folder.display()),
-            ));
+            return Err(self.platform(place.kind)?.lost(&place, &last.release));
         }
         Ok(())
     }
@@ -221,12 +230,8 @@ impl Session {
     pub(super) async fn take_down(&self) -> Result<bool, SessionError> {
         let grace = self.loaded.environment.timings.stop_grace;
         let places = self.places().into_iter().chain(self.left_places());
-        let downs = places.map(|place| async move {
-            process::take_down(&self.launch(&place), grace).await.map_err(|error| {
-                let text = format!("the supervisor of target {} could not be stopped", place.target);
-                SessionError::new(Kind::State, text).because(error)
-            })
-        });
+        let downs =
+            places.map(|place| async move { self.platform(place.kind)?.take_down(&place, grace).await });
         // All are awaited before the first error is told.
         join_all(downs).await.into_iter().try_fold(false, |ran, down| Ok(down? | ran))
     }
@@ -238,7 +243,9 @@ impl Session {
             let is_empty = |seen: &TargetSeen| seen.ledger.services.is_empty() && seen.units.is_empty();
             if standing.get(&place.target).is_some_and(is_empty) {
                 // It does no harm if it goes on: there is nothing that it could serve.
-                let _stopped = process::shutdown(&place.folder, 0).await;
+                if let Ok(platform) = self.platform(place.kind) {
+                    platform.leave_nothing(&place).await;
+                }
             }
         }
     }

@@ -1,11 +1,11 @@
 //! What an environment shows: status, history, lock, logs; and taking it down.
 
 use super::{
-    History, Kind, Lock, Session, SessionError, UnitLog, clock::RealClock, freeze::freeze_status,
+    History, Kind, Lock, Place, Session, SessionError, UnitLog, clock::RealClock, freeze::freeze_status,
     planning::record_error,
 };
 use crate::{
-    adapter::{probe::RealProber, process},
+    adapter::probe::RealProber,
     check::Answer,
     ledger::Standing as Stands,
     model::{UnitFacts, UnitPhase},
@@ -20,7 +20,6 @@ use crate::{
 use pipeline::name::Name;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
@@ -31,7 +30,7 @@ impl Session {
     /// # Errors
     /// When a target does not answer or the record cannot be read.
     pub async fn status(&self) -> Result<Status, SessionError> {
-        let targets = self.targets(None)?;
+        let targets = self.targets(None).await?;
         let standing = self.standing(&targets).await?;
         let record = self.store().load().map_err(record_error)?;
         let ledger = merged(&standing);
@@ -66,7 +65,7 @@ impl Session {
     /// # Errors
     /// When a target does not answer, or what it keeps cannot be read.
     pub async fn examine(&self) -> Result<(), SessionError> {
-        self.standing(&self.targets(None)?).await.map(drop)
+        self.standing(&self.targets(None).await?).await.map(drop)
     }
 
     /// Runs that are over, newest first.
@@ -108,25 +107,28 @@ impl Session {
             return Err(SessionError::new(Kind::Usage, format!("there is no service `{service}`"))
                 .hint(format!("services are: {}", names.join(", "))));
         }
-        let targets = self.targets(None)?;
+        let targets = self.targets(None).await?;
         let standing = self.standing(&targets).await?;
-        let folders: BTreeMap<Name, PathBuf> =
-            self.places().into_iter().map(|place| (place.target, place.folder)).collect();
+        let places: BTreeMap<Name, Place> =
+            self.places().into_iter().map(|place| (place.target.clone(), place)).collect();
         let units = standing.values().flat_map(|seen| &seen.units);
         let mut units: Vec<&UnitFacts> =
             units.filter(|facts| service.is_none_or(|service| facts.unit.service == *service)).collect();
         units.sort_by_key(|facts| (facts.weight == 0, facts.unit.clone()));
-        let log = |facts: &&UnitFacts| UnitLog {
-            label: facts.unit.label_for(self.has_several_targets()),
-            path: process::log_path(folders.get(&facts.unit.target).unwrap_or(&self.state), &facts.unit),
-        };
+        let mut logs = Vec::new();
         let services = self.loaded.environment.services.keys();
-        let migrations = services.filter(|name| service.is_none_or(|service| service == *name));
-        let migrations = migrations.filter_map(|name| {
-            let path = process::migration_log(&self.state, name)?;
-            Some(UnitLog { label: format!("{name}/migration"), path })
-        });
-        Ok(migrations.chain(units.iter().map(log)).collect())
+        for name in services.filter(|name| service.is_none_or(|service| service == *name)) {
+            // A migration runs on the first target for all.
+            let Some(place) = places.values().next() else { break };
+            let source = self.platform(place.kind)?.migration_log(place, name);
+            logs.extend(source.map(|source| UnitLog { label: format!("{name}/migration"), source }));
+        }
+        for facts in units {
+            let Some(place) = places.get(&facts.unit.target) else { continue };
+            let label = facts.unit.label_for(self.has_several_targets());
+            logs.push(UnitLog { label, source: self.platform(place.kind)?.unit_log(place, &facts.unit) });
+        }
+        Ok(logs)
     }
 
     /// Stops every unit and the router of this environment; what was deployed stays recorded, and the next deploy

@@ -12,7 +12,7 @@ use crate::{
     strategy::{BatchSize, Canary, Rolling, Strategy},
 };
 use pipeline::{config::scalar::ShareKind, digest::Digest, name::Name, release::Release};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 impl Session {
     /// What a release and the configuration want of every service.
@@ -116,10 +116,7 @@ impl Session {
         service: &EffectiveService,
         release: &Release,
     ) -> Result<(Bundle, BundleSource), SessionError> {
-        let artifact = release.services.get(name).ok_or_else(|| {
-            SessionError::new(Kind::Refused, format!("release {} has no artifact for {name}", release.id))
-                .hint("build a release that has it, or deploy others with `--only`")
-        })?;
+        let (artifact, path) = self.artifact(name, release)?;
         let mut secrets = BTreeMap::new();
         for (secret, reference) in &service.secrets {
             let keyed_digest = self.vault.digest(secret, reference).await?;
@@ -139,7 +136,7 @@ impl Session {
         }
         let bundle = Bundle {
             service: name.clone(),
-            artifact: BundleArtifact { name: artifact.name.clone(), digest: artifact.digest },
+            artifact,
             args: service.args.clone(),
             env: service.env.clone(),
             host: service.host,
@@ -150,8 +147,24 @@ impl Session {
             secrets,
             limits: service.limits.clone(),
         };
-        let artifact = self.root.join(&artifact.path);
-        Ok((bundle, BundleSource { artifact, files: sources, secrets: service.secrets.clone() }))
+        Ok((bundle, BundleSource { artifact: path, files: sources, secrets: service.secrets.clone() }))
+    }
+
+    /// What a release has for a service here: an image, or an executable and where it is.
+    fn artifact(&self, name: &Name, release: &Release) -> Result<(BundleArtifact, PathBuf), SessionError> {
+        let found = if self.loaded.environment.runs_images() {
+            let image = release.images.get(name);
+            image.map(|image| (image.repository.clone(), image.digest, PathBuf::new()))
+        } else {
+            let artifact = release.services.get(name);
+            artifact.map(|one| (one.name.clone(), one.digest, self.root.join(&one.path)))
+        };
+        let (artifact, digest, path) = found.ok_or_else(|| {
+            let what = if self.loaded.environment.runs_images() { "image" } else { "artifact" };
+            SessionError::new(Kind::Refused, format!("release {} has no {what} for {name}", release.id))
+                .hint("build a release that has it, or deploy others with `--only`")
+        })?;
+        Ok((BundleArtifact { name: artifact, digest }, path))
     }
 }
 

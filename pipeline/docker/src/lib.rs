@@ -3,6 +3,9 @@
 
 pub mod build;
 mod connection;
+mod maker;
 pub mod push;
 
-pub use connection::{Address, AddressError, ConnectError, Connection, Facts};
+pub use connection::{ConnectError, Connection, Facts};
+pub use maker::EngineImages;
+pub use pipeline::image::engine::{Address, AddressError};

@@ -4,11 +4,11 @@ use crate::{
     Error, Registry,
     auth::Access,
     manifest::{Content, Descriptor, Manifest, media_type},
-    reference::{Repository, Tag, Which},
     transport::Call,
 };
 use bytes::Bytes;
 use pipeline::digest::Digest;
+use pipeline::image::reference::{Repository, Tag, Which};
 use reqwest::{Method, StatusCode, header::ACCEPT};
 use std::collections::BTreeMap;
 

@@ -3,10 +3,10 @@
 use crate::{
     Error, Registry,
     credentials::{Credentials, Login},
-    reference::{Repository, is_loopback},
     transport::{Answer, Call, Trouble},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use pipeline::image::reference::{Repository, is_loopback};
 use pipeline::secret::{Redactor, Secret};
 use reqwest::{
     Method, StatusCode, Url,

@@ -3,11 +3,11 @@
 use crate::{
     Error, Event, Registry,
     auth::Access,
-    reference::Repository,
     transport::{Answer, Call, Patience, Trouble},
 };
 use bytes::Bytes;
 use pipeline::digest::Digest;
+use pipeline::image::reference::Repository;
 use reqwest::{
     Method, StatusCode, Url,
     header::{CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE},

@@ -5,11 +5,11 @@ use crate::{
     auth::{Access, Known},
     credentials::Login,
     manifest::{Content, Descriptor, Manifest, media_type},
-    reference::{Host, Repository, Tag, Which},
     transport::{Answer, Call},
 };
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use pipeline::image::reference::{Host, Repository, Tag, Which};
 use pipeline::{digest::Digest, secret::Redactor};
 use reqwest::{
     Client, Method, StatusCode, Url,
@@ -87,6 +87,12 @@ pub struct Registry {
     pub(crate) redactor: Redactor,
 }
 
+/// Where the API of a registry answers.
+fn api(host: &Host) -> &str {
+    // Docker's own registry is called otherwise than the images in it.
+    if host.is_docker_hub() { "registry-1.docker.io" } else { host.as_str() }
+}
+
 impl Registry {
     /// A registry. Nothing is asked yet.
     ///
@@ -106,7 +112,7 @@ impl Registry {
         }
         let http = builder.build().map_err(|source| Error::Setup(source.into()))?;
         let scheme = if plain { "http" } else { "https" };
-        let base = Url::parse(&format!("{scheme}://{}/v2/", host.api()))
+        let base = Url::parse(&format!("{scheme}://{}/v2/", api(&host)))
             .map_err(|source| Error::Setup(source.into()))?;
         let redactor = Redactor::default();
         login.teach(&redactor);

@@ -15,7 +15,6 @@ mod error;
 mod event;
 mod manifest;
 mod reach;
-mod reference;
 mod transport;
 
 pub use artifact::{Artifact, Attached};
@@ -24,5 +23,5 @@ pub use credentials::{Credentials, CredentialsError, Login, PASSWORD, Source, US
 pub use error::Error;
 pub use event::{Event, Tell};
 pub use manifest::{Content, Descriptor, Manifest, ManifestError, media_type};
+pub use pipeline::image::reference::{Host, Reference, ReferenceError, Repository, Tag, Which};
 pub use reach::{Node, unreached};
-pub use reference::{Host, Reference, ReferenceError, Repository, Tag, Which};

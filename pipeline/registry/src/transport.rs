@@ -4,11 +4,11 @@ use crate::{
     Error, Event, Registry,
     auth::Access,
     client::{DIGEST_HEADER, nothing},
-    reference::Repository,
 };
 use bytes::{Bytes, BytesMut};
 use jiff::{Timestamp, fmt::rfc2822};
 use pipeline::digest::Digest;
+use pipeline::image::reference::Repository;
 use reqwest::{
     Method, RequestBuilder, StatusCode, Url,
     header::{AUTHORIZATION, HeaderMap, HeaderName, RETRY_AFTER},

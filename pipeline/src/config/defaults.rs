@@ -57,3 +57,25 @@ pub(super) fn test_timeout() -> Span {
 pub(super) fn build_timeout() -> Span {
     Span::from_secs(30 * 60)
 }
+
+/// An hour: longer than a cold release build of a large workspace on two cores inside a Dockerfile, short enough that a job
+/// that hangs overnight is noticed.
+pub(super) fn image_timeout() -> Span {
+    Span::from_secs(60 * 60)
+}
+
+/// An hour: a large image over a slow line.
+pub(super) fn publish_timeout() -> Span {
+    Span::from_secs(60 * 60)
+}
+
+/// `main`: what git hosts call the branch of a new repository.
+pub(super) fn default_branch() -> String {
+    "main".to_owned()
+}
+
+/// Four: stages mostly wait for compilers that use all cores by themselves, for engines and for registries. More would
+/// only make each of them slower and their stories harder to read.
+pub(super) fn jobs() -> u16 {
+    4
+}

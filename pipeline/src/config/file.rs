@@ -3,7 +3,8 @@
 use super::{
     defaults,
     scalar::{
-        Address, ByteSize, EnvName, FileName, HeaderName, HttpPath, JsonPointer, Mode, Span, StatusRange,
+        Address, BuildPlatform, BuildWord, ByteSize, EngineAddress, EnvName, FileName, HeaderName, HttpPath,
+        ImagePrefix, JsonPointer, Mode, Span, StatusRange,
     },
 };
 use crate::{name::Name, secret::SecretRef};
@@ -23,6 +24,8 @@ pub struct ProjectFile {
     pub project: ProjectSection,
     /// The services, by name.
     pub services: BTreeMap<Name, ServiceSection>,
+    /// Where images are published; without it, they stay on the engine that made them.
+    pub registry: Option<RegistrySection>,
     /// How a release is tested and built.
     #[serde(default)]
     pub stages: StagesSection,
@@ -44,8 +47,11 @@ pub struct ProjectSection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ServiceSection {
-    /// What a unit runs: `{ cargo-bin = "NAME" }` or `{ path = "FILE" }`.
-    pub artifact: ArtifactSource,
+    /// The executable that a unit runs: `{ cargo-bin = "NAME" }` or `{ path = "FILE" }`. Not needed where the service goes to
+    /// targets that run images, and has a Dockerfile.
+    pub artifact: Option<ArtifactSource>,
+    /// The image that a unit runs on targets that run images. Without it, it is made of the executable and nothing else.
+    pub image: Option<ImageSection>,
     /// Arguments after the executable.
     #[serde(default)]
     pub args: Vec<String>,
@@ -118,6 +124,38 @@ pub enum ArtifactSource {
     CargoBin(String),
     /// An executable, relative to the project's root, that is there or that the build stage's command makes.
     Path(PathBuf),
+}
+
+/// The image that a unit runs: made by a Dockerfile, or of the executable and nothing else.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ImageSection {
+    /// `true`: the image has the executable of `artifact`, linked statically, and nothing else; it runs as user 1000.
+    pub from_binary: Option<bool>,
+    /// The Dockerfile, relative to the project's root, in or below `context`. By default the `Dockerfile` of `context`.
+    pub dockerfile: Option<PathBuf>,
+    /// The folder whose files the Dockerfile may copy, relative to the project's root. By default the root.
+    pub context: Option<PathBuf>,
+    /// The stage of the Dockerfile whose image is wanted. By default the last.
+    pub target: Option<BuildWord>,
+    /// Values of the Dockerfile's `ARG`s. They stay readable in the image.
+    pub args: BTreeMap<BuildWord, String>,
+    /// What `RUN --mount=type=secret,id=NAME` is given; neither in the image nor in its history. Needs BuildKit.
+    pub secrets: BTreeMap<BuildWord, SecretRef>,
+    /// The platform that it is made for. By default that of the engine.
+    pub platform: Option<BuildPlatform>,
+}
+
+/// Where images are published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RegistrySection {
+    /// The registry, and a path in it: each service has a repository below. Who may push is known from where the Docker
+    /// client knows it, or from FAIRLEAD_REGISTRY_USERNAME and FAIRLEAD_REGISTRY_PASSWORD.
+    pub prefix: ImagePrefix,
+    /// The branch whose newest image is tagged `latest`, too.
+    #[serde(default = "defaults::default_branch")]
+    pub default_branch: String,
 }
 
 /// A config file.
@@ -223,14 +261,24 @@ pub struct CheckTimings {
 }
 
 /// How a release is tested and built.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StagesSection {
     /// The tests that a release must pass; without this, none are run.
     pub test: Option<TestSection>,
-    /// How the artifacts are built.
+    /// How the executables are built.
     #[serde(default)]
     pub build: BuildSection,
+    /// How images are built.
+    #[serde(default)]
+    pub image: ImageStageSection,
+    /// How images are published.
+    #[serde(default)]
+    pub publish: PublishSection,
+    /// How many stages, and services within a stage, are worked on at the same time.
+    #[serde(default = "defaults::jobs")]
+    #[schemars(range(min = 1, max = 64))]
+    pub jobs: u16,
 }
 
 /// The tests that a release must pass.
@@ -248,7 +296,7 @@ pub struct TestSection {
     pub timeout: Span,
 }
 
-/// How the artifacts are built.
+/// How the executables are built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct BuildSection {
@@ -264,5 +312,47 @@ pub struct BuildSection {
 impl Default for BuildSection {
     fn default() -> Self {
         Self { command: None, inputs: Vec::new(), timeout: defaults::build_timeout() }
+    }
+}
+
+impl Default for StagesSection {
+    fn default() -> Self {
+        Self {
+            test: None,
+            build: BuildSection::default(),
+            image: ImageStageSection::default(),
+            publish: PublishSection::default(),
+            jobs: defaults::jobs(),
+        }
+    }
+}
+
+/// How images are built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ImageStageSection {
+    /// The Docker engine that builds. By default that of `DOCKER_HOST`, or the one of this machine.
+    pub engine: Option<EngineAddress>,
+    /// The longest that an image may take.
+    pub timeout: Span,
+}
+
+impl Default for ImageStageSection {
+    fn default() -> Self {
+        Self { engine: None, timeout: defaults::image_timeout() }
+    }
+}
+
+/// How images are published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct PublishSection {
+    /// The longest that an image may take, with all attempts.
+    pub timeout: Span,
+}
+
+impl Default for PublishSection {
+    fn default() -> Self {
+        Self { timeout: defaults::publish_timeout() }
     }
 }

@@ -7,6 +7,8 @@
 mod defaults;
 pub mod file;
 pub mod findings;
+pub mod image;
+mod image_prefix;
 pub mod overrides;
 pub mod problem;
 pub mod project;
@@ -16,6 +18,7 @@ pub mod source;
 pub mod tree;
 mod walk;
 
+pub use image_prefix::Prefix;
 pub use problem::{Problem, Problems};
 pub use project::Project;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,10 @@
 //! The project, checked.
 
 use super::{
-    file::{ArtifactSource, CheckSection, MigrationSection, ProjectFile, ServiceSection, StagesSection},
+    file::{
+        ArtifactSource, CheckSection, MigrationSection, ProjectFile, RegistrySection, ServiceSection,
+        StagesSection,
+    },
     findings::Findings,
     problem::{Problem, hints},
 };
@@ -17,6 +20,8 @@ pub struct Project {
     pub keep_releases: u16,
     /// The services. Every name in a `depends-on` is one of them, and none depends on itself, however indirectly.
     pub services: BTreeMap<Name, ServiceSection>,
+    /// Where images are published, if they are. Every service can have a repository there.
+    pub registry: Option<RegistrySection>,
     /// How a release is tested and built. Every command has a program.
     pub stages: StagesSection,
 }
@@ -33,10 +38,12 @@ impl Project {
         }
         check_dependencies(&file.services, findings);
         check_stages(&file.stages, findings);
+        check_registry(&file, findings);
         Self {
             name: file.project.name,
             keep_releases: file.project.keep_releases,
             services: file.services,
+            registry: file.registry,
             stages: file.stages,
         }
     }
@@ -94,9 +101,11 @@ pub fn check_secrets<'n>(
 fn check_service(name: &Name, service: &ServiceSection, findings: &mut Findings<'_>) {
     let at =
         |keys: &[&'static str]| ["services", name.as_str()].into_iter().chain(keys.iter().copied()).collect();
+    super::image::check(name, service, findings);
     let artifact_empty = match &service.artifact {
-        ArtifactSource::CargoBin(bin) => bin.trim().is_empty(),
-        ArtifactSource::Path(path) => path.as_os_str().is_empty(),
+        Some(ArtifactSource::CargoBin(bin)) => bin.trim().is_empty(),
+        Some(ArtifactSource::Path(path)) => path.as_os_str().is_empty(),
+        None => false,
     };
     let path: Vec<&str> = at(&["artifact"]);
     if artifact_empty {
@@ -219,10 +228,27 @@ fn cycle_through(start: &Name, services: &BTreeMap<Name, ServiceSection>) -> Opt
     None
 }
 
+/// Checks that every service can have a repository.
+fn check_registry(file: &ProjectFile, findings: &mut Findings<'_>) {
+    let Some(registry) = &file.registry else { return };
+    for (name, error) in file
+        .services
+        .keys()
+        .filter_map(|name| registry.prefix.prefix().repository(name).err().map(|error| (name, error)))
+    {
+        let problem = Problem::new(format!("no image can be published under the name of {name}: {error}"));
+        findings.add(&["services", name.as_str()], problem);
+    }
+}
+
 fn check_stages(stages: &StagesSection, findings: &mut Findings<'_>) {
     let test = stages.test.as_ref().map(|test| ("test", Some(&test.command), &test.timeout));
-    let build = ("build", stages.build.command.as_ref(), &stages.build.timeout);
-    for (stage, command, timeout) in test.into_iter().chain([build]) {
+    let others = [
+        ("build", stages.build.command.as_ref(), &stages.build.timeout),
+        ("image", None, &stages.image.timeout),
+        ("publish", None, &stages.publish.timeout),
+    ];
+    for (stage, command, timeout) in test.into_iter().chain(others) {
         if let Some(command) = command {
             check_command(&["stages", stage, "command"], command, findings);
         }

@@ -4,6 +4,7 @@
 //! to the parser, so that the one who checks a tree against the schema can say what is wrong better than "does not
 //! match".
 
+use crate::image;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -112,6 +113,53 @@ forms! {
     /// An IP address, e.g. `127.0.0.1`, `0.0.0.0` or `::`.
     Address(std::net::IpAddr) = "^[0-9a-fA-F.:]+$", "an IP address",
         "an address such as \"127.0.0.1\", \"0.0.0.0\" (every IPv4 address of this machine) or \"::\"";
+    /// Where a Docker engine listens, e.g. `unix:///var/run/docker.sock` or `tcp://127.0.0.1:2375`.
+    EngineAddress(image::engine::Address) = "^(unix:///.+|tcp://.+:[0-9]+)$", "an address of a Docker engine",
+        "a socket such as \"unix:///var/run/docker.sock\", or \"tcp://127.0.0.1:2375\"";
+    /// Where images are published: a registry, and a path in it, e.g. `ghcr.io/team`, `127.0.0.1:5000`.
+    ImagePrefix(super::image_prefix::Prefix) = "^[A-Za-z0-9.:-]+(/[a-z0-9._-]+)*$", "a place in a registry",
+        "a registry and, if need be, a path in it, such as \"ghcr.io/team\", \"docker.io/team\" or \"127.0.0.1:5000\"";
+    /// The name of a stage of a Dockerfile, of a build argument or of a build secret.
+    BuildWord(image::words::Word) = "^[A-Za-z_][A-Za-z0-9_.-]{0,127}$", "a name of a stage, build argument or secret",
+        "a letter or `_`, then at most 127 letters, digits, `_`, `-` and `.`";
+    /// An operating system and architecture, e.g. `linux/arm64`.
+    BuildPlatform(image::words::Platform) = "^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$", "a platform",
+        "an operating system and architecture such as \"linux/amd64\" or \"linux/arm/v7\"";
+}
+
+/// Forms that something else than this module knows.
+macro_rules! forms_of_others {
+    ($($name:ident: $inner:ty, $getter:ident;)+) => {
+        $(
+            impl $name {
+                /// What it says.
+                pub fn $getter(&self) -> &$inner {
+                    &self.0
+                }
+            }
+
+            impl FromStr for $name {
+                type Err = FormError;
+
+                fn from_str(text: &str) -> Result<Self, FormError> {
+                    text.parse().map(Self).map_err(|_| Self::ERROR)
+                }
+            }
+
+            impl fmt::Display for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    self.0.fmt(f)
+                }
+            }
+        )+
+    };
+}
+
+forms_of_others! {
+    EngineAddress: image::engine::Address, address;
+    ImagePrefix: super::image_prefix::Prefix, prefix;
+    BuildWord: image::words::Word, word;
+    BuildPlatform: image::words::Platform, platform;
 }
 
 /// What a [`Share`] counts.

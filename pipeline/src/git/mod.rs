@@ -117,6 +117,28 @@ pub fn inspect(folder: &Path) -> Result<Option<Tree>, GitError> {
     Ok(Some(parse_status(root, &status)))
 }
 
+/// When the commit that is checked out was made, in seconds since 1970; `None` outside git, and before the first commit.
+pub fn commit_time(folder: &Path) -> Option<u64> {
+    let args = ["-1", "--format=%ct"].map(OsStr::new);
+    let time = run(folder, "log", &args).ok().flatten()?;
+    String::from_utf8_lossy(&time).trim().parse().ok()
+}
+
+/// Where the repository comes from, as a URL without a login in it; `None` if it has no remote `origin`.
+pub fn origin(folder: &Path) -> Option<String> {
+    let args = ["get-url", "origin"].map(OsStr::new);
+    let url = run(folder, "remote", &args).ok().flatten()?;
+    Some(without_login(String::from_utf8_lossy(&url).trim()))
+}
+
+/// `https://user:token@host/path` names a secret.
+fn without_login(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    path.map_or_else(|| format!("{scheme}://{host}"), |path| format!("{scheme}://{host}/{path}"))
+}
+
 /// The files under these folders and files that git tracks or would track, relative to `folder`; `None` outside git,
 /// and without git. A tracked file that was removed is listed.
 ///

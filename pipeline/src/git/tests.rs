@@ -156,3 +156,16 @@ fn git_that_fails_is_an_error_and_not_the_absence_of_git() {
     let error = inspect(repository.path()).unwrap_err().to_string();
     assert!(error.contains("`git status` failed") && error.contains("index"), "{error}");
 }
+
+#[test]
+fn the_origin_of_a_repository_is_told_without_a_login() {
+    for (url, told) in [
+        ("https://user:token@example.org/team/app.git", "https://example.org/team/app.git"),
+        ("https://example.org/a@b", "https://example.org/a@b"),
+        ("ssh://git@example.org:22/app", "ssh://example.org:22/app"),
+        ("git@example.org:team/app.git", "git@example.org:team/app.git"),
+        ("https://token@example.org", "https://example.org"),
+    ] {
+        assert_eq!(super::without_login(url), told);
+    }
+}

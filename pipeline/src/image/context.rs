@@ -9,7 +9,8 @@
 //! Links are sent as links and never followed, named pipes as named pipes, sockets not at all; so does the real client.
 //! It also sends devices, which is refused here: a build context with a device is a root file system by mistake. Hard
 //! links are sent as files of their own, and extended attributes are not sent. Of an excluded folder with an exception
-//! in it there is no entry, only of what is excepted: the receiver creates the folder, with the time at which it does.
+//! in it there is no entry, only of what is excepted: the receiver creates the folder, with the time at which it does. What
+//! Fairlead itself keeps in `.fairlead` is never sent.
 
 use super::{
     ignore::{IgnoreError, Judgement, Rules},
@@ -24,6 +25,10 @@ use std::{
     path::{Path, PathBuf},
     vec,
 };
+
+/// What Fairlead keeps in a project's root. It is never sent, whatever the ignore file says: it has secrets in it, which a
+/// `COPY . .` would put into the image, and it changes with every run.
+const OWN_FOLDER: &str = ".fairlead";
 
 /// Why a context could not be sent.
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +176,11 @@ impl Context {
         Ok(Self { root, dockerfile, rules })
     }
 
+    /// Its folder, absolute and without links.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The path of the Dockerfile in the context, as the builder must be told it.
     pub fn dockerfile(&self) -> Option<&Path> {
         self.dockerfile.as_deref()
@@ -188,11 +198,27 @@ impl Context {
     /// If something cannot be read, changes meanwhile or is a device, or if the receiver refuses a write.
     pub fn send(&self, receiver: impl Write, times: Times) -> Result<Sent, ContextError> {
         let mut sender = Sender::new(receiver, times);
-        self.walk(&mut sender)?;
+        self.walk(&mut |path, absolute, metadata| sender.entry(path, absolute, metadata))?;
         sender.finish()
     }
 
-    fn walk<W: Write>(&self, sender: &mut Sender<W>) -> Result<(), ContextError> {
+    /// Everything that would be sent, in order: its path in the context, and what the system says of it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If a folder cannot be read.
+    pub fn entries(&self) -> Result<Vec<(PathBuf, Metadata)>, ContextError> {
+        let mut entries = Vec::new();
+        self.walk(&mut |path, _, metadata| {
+            entries.push((path.to_owned(), metadata.clone()));
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
+    fn walk(
+        &self,
+        visit: &mut dyn FnMut(&Path, &Path, &Metadata) -> Result<(), ContextError>,
+    ) -> Result<(), ContextError> {
         let names = sorted_names(&self.root)
             .map_err(|source| ContextError::Root { path: self.root.clone(), source })?;
         let mut open = vec![Folder { path: PathBuf::new(), names, judgement: None }];
@@ -202,6 +228,9 @@ impl Context {
                 continue;
             };
             let path = folder.path.join(name);
+            if path == Path::new(OWN_FOLDER) {
+                continue;
+            }
             let judgement = self.rules.judge(&path, folder.judgement.as_ref());
             if judgement.is_excluded() && !self.rules.may_except_below(&path) {
                 continue;
@@ -213,7 +242,7 @@ impl Context {
                 Err(e) => return Err(ContextError::read(&path, e)),
             };
             if !judgement.is_excluded() {
-                sender.entry(&path, &absolute, &metadata)?;
+                visit(&path, &absolute, &metadata)?;
             }
             if metadata.is_dir() {
                 let names = sorted_names(&absolute).map_err(|e| ContextError::read(&path, e))?;

@@ -1,8 +1,11 @@
-//! Images: what a build of one is given.
+//! Images: what they are called, where they are made, and what a build of one is given.
 //!
 //! [`ignore`] says which files of a folder belong to its build context, [`context`] sends them.
 
 pub mod context;
+pub mod engine;
 pub mod ignore;
 mod pattern;
+pub mod reference;
 mod sender;
+pub mod words;

@@ -3,7 +3,7 @@ use crate::{event::Event, secret::Secret, stage::StageName};
 use std::fs;
 
 fn passed(summary: &str) -> Event {
-    Event::StagePassed { stage: StageName::Test, duration_ms: 5, summary: summary.into() }
+    Event::StagePassed { stage: StageName::Test, service: None, duration_ms: 5, summary: summary.into() }
 }
 
 fn journal(folder: &Path) -> Journal<Event> {
@@ -17,7 +17,9 @@ fn steps_come_back_in_order_without_progress_and_without_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let journal = journal(folder.path());
     journal.record(&passed("one")).unwrap();
-    journal.record(&Event::StageOutput { stage: StageName::Test, line: "noise".into() }).unwrap();
+    journal
+        .record(&Event::StageOutput { stage: StageName::Test, service: None, line: "noise".into() })
+        .unwrap();
     journal.record(&passed("two hunter22")).unwrap();
     let story = read::<Event>(journal.path()).unwrap();
     assert_eq!((story.header.run.as_str(), story.header.version), ("run-1", 1));

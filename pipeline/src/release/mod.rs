@@ -31,10 +31,17 @@ impl ReleaseId {
     ///
     /// # Errors
     /// If a changed file cannot be read.
-    pub fn of(tree: Option<&Tree>, services: &BTreeMap<Name, Artifact>) -> Result<Self, GitError> {
+    pub fn of(
+        tree: Option<&Tree>,
+        services: &BTreeMap<Name, Artifact>,
+        images: &BTreeMap<Name, Image>,
+    ) -> Result<Self, GitError> {
         let Some((tree, commit)) = tree.and_then(|tree| Some((tree, tree.commit.as_ref()?))) else {
-            let digests: BTreeMap<_, _> =
+            let mut digests: BTreeMap<&Name, Digest> =
                 services.iter().map(|(name, artifact)| (name, artifact.digest)).collect();
+            for (name, image) in images {
+                digests.entry(name).or_insert(image.id);
+            }
             return Ok(Self(format!("tree-{}", Digest::of_json(&digests).short())));
         };
         let commit: String = commit.chars().take(12).collect();
@@ -146,6 +153,30 @@ impl Artifact {
     }
 }
 
+/// The image that one service of a release runs, where it runs one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Image {
+    /// Its repository, without tag and digest: `ghcr.io/team/api`; of the host `localhost` if it is nowhere but on the engine
+    /// that made it.
+    pub repository: String,
+    /// What it is deployed by: the digest of its manifest if it is published, else its id on that engine.
+    pub digest: Digest,
+    /// Its id on the engine that made it: the digest of its configuration.
+    pub id: Digest,
+    /// Its size in bytes, with all its layers.
+    pub size_bytes: u64,
+    /// The tags that pointed to it when the release was made; none if it is not published.
+    pub tags: Vec<String>,
+}
+
+impl Image {
+    /// Whether it is in a registry.
+    pub fn is_published(&self) -> bool {
+        !self.tags.is_empty()
+    }
+}
+
 /// How a stage of the pipeline ended for this release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -178,32 +209,36 @@ pub struct Release {
     pub created_at: jiff::Timestamp,
     /// The version of Fairlead that made it.
     pub tool_version: String,
-    /// What each service runs.
+    /// The executable of each service that has one.
     pub services: BTreeMap<Name, Artifact>,
+    /// The image of each service, if the release was made for targets that run images.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<Name, Image>,
     /// How each stage ended.
     pub stages: BTreeMap<String, StageVerdict>,
 }
 
 impl Release {
-    /// The format this version writes; older is read, newer is refused.
-    pub const FORMAT: u32 = 1;
+    /// The format this version writes; older is read, newer is refused. As of 2 there are images.
+    pub const FORMAT: u32 = 2;
 
     /// Makes the release of what was built from a tree. Pure but for reading the changed files of a dirty tree.
     ///
     /// # Errors
     /// If a changed file cannot be read.
     pub fn assemble(parts: Parts<'_>, created_at: jiff::Timestamp) -> Result<Self, GitError> {
-        let Parts { project, tree, tool_version, services, stages } = parts;
+        let Parts { project, tree, tool_version, services, images, stages } = parts;
         Ok(Self {
             version: Self::FORMAT,
             project: project.clone(),
-            id: ReleaseId::of(tree, &services)?,
+            id: ReleaseId::of(tree, &services, &images)?,
             commit: tree.and_then(|tree| tree.commit.clone()),
             branch: tree.and_then(|tree| tree.branch.clone()),
             dirty: tree.is_some_and(Tree::is_dirty),
             created_at,
             tool_version: tool_version.to_owned(),
             services,
+            images,
             stages,
         })
     }
@@ -223,8 +258,10 @@ pub struct Parts<'a> {
     pub tree: Option<&'a Tree>,
     /// The version of Fairlead.
     pub tool_version: &'a str,
-    /// What each service runs.
+    /// The executable of each service that has one.
     pub services: BTreeMap<Name, Artifact>,
+    /// The image of each service, if any was made.
+    pub images: BTreeMap<Name, Image>,
     /// How each stage ended.
     pub stages: BTreeMap<String, StageVerdict>,
 }

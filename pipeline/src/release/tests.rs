@@ -15,6 +15,7 @@ fn release(tree: Option<&Tree>, artifact: Artifact) -> Release {
         tree,
         tool_version: "0.1.0",
         services: BTreeMap::from([("api".parse().unwrap(), artifact)]),
+        images: BTreeMap::new(),
         stages: BTreeMap::from([("test".into(), StageVerdict::Passed)]),
     };
     Release::assemble(parts, jiff::Timestamp::UNIX_EPOCH).unwrap()
@@ -84,7 +85,7 @@ fn manifests_come_back_by_name_and_as_the_latest() {
 fn a_manifest_from_a_newer_version_is_refused() {
     let state = tempfile::tempdir().unwrap();
     let path = state.path().join("m.json");
-    fs::write(&path, r#"{"version": 2, "sbom": {}}"#).unwrap();
+    fs::write(&path, r#"{"version": 3, "sbom": {}}"#).unwrap();
     let error = manifest::read(&path).unwrap_err().to_string();
-    assert!(error.contains("release manifest of format version 2") && error.contains("m.json"), "{error}");
+    assert!(error.contains("release manifest of format version 3") && error.contains("m.json"), "{error}");
 }

@@ -17,6 +17,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What cargo says of the project, and of this machine.
+pub(super) struct Cargo<'a> {
+    pub(super) workspace: Option<&'a Workspace>,
+    /// What the compiler makes programs for unless it is told.
+    pub(super) host: Option<&'a str>,
+}
+
+impl<'a> Cargo<'a> {
+    /// What programs are linked statically for: named, so that compilers' plugins, which run on this machine, are not.
+    fn static_target(&self, build: &BuildStage) -> Option<&'a str> {
+        self.host.filter(|_| build.statically)
+    }
+}
+
 /// Builds, and reads what was built.
 ///
 /// `expected` is what the same inputs gave before, if that is why the stage runs. Cargo links its output into
@@ -25,21 +39,24 @@ use std::{
 pub(super) async fn run(
     context: &Context,
     build: &BuildStage,
-    workspace: Option<&Workspace>,
+    cargo: &Cargo<'_>,
     expected: Option<&BTreeMap<Name, Artifact>>,
     emit: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<Made, StageError> {
-    let mut artifacts = make(context, build, workspace, emit).await?;
+    let mut artifacts = make(context, build, cargo, emit).await?;
     let is_other = |(service, artifact): (&Name, &Artifact)| {
         expected.and_then(|expected| expected.get(service)).is_some_and(|e| e.digest != artifact.digest)
     };
     if build.command.is_none() && artifacts.iter().any(is_other) {
         let mut argv = Argv::new(context.cargo()).args(["clean", "--release"]);
-        for package in binaries(build, workspace)?.into_keys() {
+        if let Some(target) = cargo.static_target(build) {
+            argv = argv.args(["--target", target]);
+        }
+        for package in binaries(build, cargo.workspace)?.into_keys() {
             argv = argv.args(["--package", package]);
         }
         run_checked(context, &argv, build, emit, &mut |_, _| true).await?;
-        artifacts = make(context, build, workspace, emit).await?;
+        artifacts = make(context, build, cargo, emit).await?;
     }
     Ok((summary(&artifacts), artifacts))
 }
@@ -48,11 +65,11 @@ pub(super) async fn run(
 async fn make(
     context: &Context,
     build: &BuildStage,
-    workspace: Option<&Workspace>,
+    cargo: &Cargo<'_>,
     emit: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<BTreeMap<Name, Artifact>, StageError> {
     let mut executables = BTreeMap::new();
-    if let Some(argv) = command(context, build, workspace)? {
+    if let Some(argv) = command(context, build, cargo)? {
         let mut is_told = |stream, line: &str| match message(stream, line) {
             None => true,
             Some(message) => {
@@ -65,7 +82,10 @@ async fn make(
     let read = |(service, spec): (&Name, &ArtifactSpec)| {
         let path = match spec {
             ArtifactSpec::Path(path) => context.root.join(path),
-            ArtifactSpec::CargoBin(name) => built_by_cargo(context, name, workspace, &executables),
+            ArtifactSpec::CargoBin(name) => {
+                let target = cargo.static_target(build);
+                built_by_cargo(context, name, target, cargo.workspace, &executables)
+            }
         };
         let artifact = Artifact::of_file(&path).map_err(|source| StageError::Artifact {
             service: service.clone(),
@@ -99,7 +119,7 @@ fn summary(artifacts: &BTreeMap<Name, Artifact>) -> String {
     if list.is_empty() { "nothing to build".into() } else { list.join(", ") }
 }
 
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
         1_000..1_000_000 => format!("{} kB", bytes / 1_000),
@@ -122,21 +142,20 @@ fn hint(build: &BuildStage, spec: &ArtifactSpec) -> &'static str {
 }
 
 /// The configured command, or cargo for the binaries that the services name; `None` if there is nothing to run.
-fn command(
-    context: &Context,
-    build: &BuildStage,
-    workspace: Option<&Workspace>,
-) -> Result<Option<Argv>, StageError> {
+fn command(context: &Context, build: &BuildStage, cargo: &Cargo<'_>) -> Result<Option<Argv>, StageError> {
     let stage = StageName::Build;
     if let Some(command) = &build.command {
         return Argv::from_list(command).map(Some).ok_or(StageError::NoCommand { stage });
     }
-    let binaries = binaries(build, workspace)?;
+    let binaries = binaries(build, cargo.workspace)?;
     if binaries.is_empty() {
         return Ok(None);
     }
     let mut argv =
         Argv::new(context.cargo()).args(["build", "--release", "--message-format=json-render-diagnostics"]);
+    if let Some(target) = cargo.static_target(build) {
+        argv = argv.args(["--target", target]).env(flags_variable(target), static_flags(context, target));
+    }
     for package in binaries.keys() {
         argv = argv.args(["--package", package]);
     }
@@ -144,6 +163,18 @@ fn command(
         argv = argv.args(["--bin", binary]);
     }
     Ok(Some(argv))
+}
+
+/// The variable that cargo takes flags from, for what is compiled for this target alone.
+fn flags_variable(target: &str) -> String {
+    format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase().replace(['-', '.'], "_"))
+}
+
+/// The flags that somebody has set, and the one that links the C library in.
+fn static_flags(context: &Context, target: &str) -> String {
+    let set = context.variable(&flags_variable(target)).map(|flags| flags.to_string_lossy().into_owned());
+    let flags = [set.as_deref(), Some("-C target-feature=+crt-static")];
+    flags.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// The binaries that services name, by package.
@@ -166,12 +197,14 @@ fn binaries<'a>(
 fn built_by_cargo(
     context: &Context,
     name: &str,
+    target: Option<&str>,
     workspace: Option<&Workspace>,
     executables: &BTreeMap<String, PathBuf>,
 ) -> PathBuf {
     executables.get(name).cloned().unwrap_or_else(|| {
         let default = context.root.join("target");
-        workspace.map_or(default.as_path(), Workspace::target_directory).join("release").join(name)
+        let folder = workspace.map_or(default.as_path(), Workspace::target_directory);
+        folder.join(target.unwrap_or_default()).join("release").join(name)
     })
 }
 

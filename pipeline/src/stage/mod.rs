@@ -1,23 +1,37 @@
-//! Stages: the whole plan first, then one after the other. Each ends as passed, skipped with a reason, or failed.
+//! Stages: the whole plan first, then each as soon as what it needs is there. Each ends as passed, skipped with a reason, or
+//! failed.
+//!
+//! ```text
+//! test ─────────────────┐
+//! build ─▶ image (api) ─┴▶ publish (api)      each service by itself; an image that needs no executable waits for none
+//! ```
 //!
 //! **Invariant.** A stage is skipped only if everything that it reads is what a run that passed has read, and what
 //! that run made is still there byte for byte.
 
 mod build;
 mod excerpt;
+mod image;
+mod maker;
 mod plan;
+mod publish;
 mod record;
 mod run;
+mod runner;
 
+pub use maker::{BuilderFacts, ImageMaker, ImageOrder, MadeImage, MakerError, News, PublishOrder, Source};
 pub use plan::{RunReason, StagePlan, Why, plan_stages};
 pub use run::{StageResult, run_stage};
+pub use runner::{Made, Order, Origin, StageFailure, run_stages};
 
 use crate::{
+    config::image::ImageSource,
     fingerprint::{CargoError, FingerprintError},
+    image::{context::ContextError, reference::Repository},
     name::Name,
     process::{ProcessError, Runner},
     release::ArtifactError,
-    secret::Variables,
+    secret::{SecretError, Variables},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,8 +49,12 @@ use std::{
 pub enum StageName {
     /// Runs the project's tests.
     Test,
-    /// Builds the artifacts of the services.
+    /// Builds the executables of the services.
     Build,
+    /// Makes the image of each service.
+    Image,
+    /// Publishes the image of each service.
+    Publish,
 }
 
 impl StageName {
@@ -45,6 +63,8 @@ impl StageName {
         match self {
             Self::Test => "test",
             Self::Build => "build",
+            Self::Image => "image",
+            Self::Publish => "publish",
         }
     }
 }
@@ -62,6 +82,10 @@ pub enum Stage {
     Test(TestStage),
     /// See [`BuildStage`].
     Build(BuildStage),
+    /// See [`ImageStage`].
+    Image(ImageStage),
+    /// See [`PublishStage`].
+    Publish(PublishStage),
 }
 
 impl Stage {
@@ -70,6 +94,18 @@ impl Stage {
         match self {
             Self::Test(_) => StageName::Test,
             Self::Build(_) => StageName::Build,
+            Self::Image(_) => StageName::Image,
+            Self::Publish(_) => StageName::Publish,
+        }
+    }
+
+    /// Of which variant records are kept apart, so that whoever goes back and forth between environments builds nothing anew.
+    fn variant(&self) -> Option<Name> {
+        match self {
+            Self::Build(BuildStage { statically: true, .. }) => {
+                Some("static".parse().expect("letters are a name"))
+            }
+            _ => None,
         }
     }
 }
@@ -98,7 +134,37 @@ pub struct BuildStage {
     pub packages: Vec<String>,
     /// Other files and folders that it reads, relative to the root.
     pub inputs: Vec<PathBuf>,
+    /// Whether cargo links what it builds statically, because images are made of nothing else.
+    pub statically: bool,
     /// The longest that it may run.
+    pub timeout: Duration,
+}
+
+/// Makes the image of one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageStage {
+    /// Whose it is.
+    pub service: Name,
+    /// What it is made of.
+    pub source: ImageSource,
+    /// Whether the service has an executable, which then is built first: the image is made of it, or a Dockerfile copies it.
+    pub has_executable: bool,
+    /// What the image is called until it is published: `localhost/noogh/api`.
+    pub repository: Repository,
+    /// The longest that it may take.
+    pub timeout: Duration,
+}
+
+/// Publishes the image of one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishStage {
+    /// Whose it is.
+    pub service: Name,
+    /// Where it goes.
+    pub repository: Repository,
+    /// The branch whose newest image is tagged `latest`, too.
+    pub default_branch: String,
+    /// The longest that it may take.
     pub timeout: Duration,
 }
 
@@ -181,6 +247,60 @@ pub enum StageError {
         #[source]
         source: ProcessError,
     },
+    /// The build context of an image is at fault.
+    #[error("cannot read what the image of `{service}` is made of")]
+    Context {
+        /// Which service.
+        service: Name,
+        /// Why.
+        #[source]
+        source: ContextError,
+    },
+    /// A build secret cannot be had.
+    #[error("the image of `{service}` needs the build secret `{secret}`, which cannot be had")]
+    Secret {
+        /// Which service.
+        service: Name,
+        /// Which secret.
+        secret: String,
+        /// Why.
+        #[source]
+        source: SecretError,
+    },
+    /// Whoever makes and publishes images cannot say what is needed.
+    #[error("the stage `{stage}` cannot be planned for `{service}`")]
+    Maker {
+        /// Which stage.
+        stage: StageName,
+        /// Which service.
+        service: Name,
+        /// Why.
+        #[source]
+        source: MakerError,
+    },
+    /// An image was not made, or not published.
+    #[error("the stage `{stage}` failed for `{service}`")]
+    Image {
+        /// Which stage.
+        stage: StageName,
+        /// Which service.
+        service: Name,
+        /// Why, with the lines that matter.
+        #[source]
+        source: MakerError,
+    },
+    /// The run was cancelled.
+    #[error("the stage `{stage}` was broken off because the run was cancelled")]
+    Cancelled {
+        /// Which stage.
+        stage: StageName,
+    },
+    /// An earlier stage is to be taken as it was, and there is nothing of it.
+    #[error("the stage `{stage}` has never passed here, so nothing can begin after it: leave out `--from`")]
+    NothingBefore {
+        /// Which stage.
+        stage: StageName,
+    },
     /// A service's executable is not there or cannot be used.
     #[error("the service `{service}` has no artifact: {hint}")]
     Artifact {
@@ -206,7 +326,34 @@ pub enum StageError {
 impl StageError {
     /// Whether the run was cancelled, and the stage is not to blame.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Process { source: ProcessError::Cancelled { .. }, .. })
+        matches!(self, Self::Process { source: ProcessError::Cancelled { .. }, .. } | Self::Cancelled { .. })
+    }
+
+    /// Which stage it is about, if it is about one.
+    pub fn stage(&self) -> Option<StageName> {
+        match self {
+            Self::Fingerprint { stage, .. }
+            | Self::Cargo { stage, .. }
+            | Self::NoCommand { stage }
+            | Self::Failed { stage, .. }
+            | Self::Process { stage, .. }
+            | Self::Maker { stage, .. }
+            | Self::Image { stage, .. }
+            | Self::Cancelled { stage }
+            | Self::NothingBefore { stage }
+            | Self::Record { stage, .. } => Some(*stage),
+            Self::Context { .. } | Self::Secret { .. } => Some(StageName::Image),
+            Self::Artifact { .. } => Some(StageName::Build),
+        }
+    }
+
+    /// The lines that matter of what was written; secrets masked.
+    fn excerpt(&self) -> Vec<String> {
+        match self {
+            Self::Failed { excerpt, .. } => excerpt.clone(),
+            Self::Image { source, .. } => source.excerpt.clone(),
+            _ => Vec::new(),
+        }
     }
 
     /// The whole text with its causes, for events and records.

@@ -2,6 +2,7 @@
 
 use super::{ArtifactSpec, BuildStage, Context, Stage, StageError, StageName, TestStage, record::Record};
 use crate::{
+    digest::Digest,
     fingerprint::{self, Difference, Fingerprint, Hashes, Scope, Stamps, Workspace},
     name::Name,
     process::Argv,
@@ -24,6 +25,8 @@ pub struct StagePlan {
     pub why: Why,
     pub(super) stage: Stage,
     pub(super) workspace: Option<Arc<Workspace>>,
+    /// What the compiler makes programs for unless it is told.
+    pub(super) host: Option<String>,
     pub(super) fingerprint: Fingerprint,
     pub(super) stamps: Stamps,
     /// The last run.
@@ -61,6 +64,10 @@ pub enum RunReason {
     ArtifactChanged(PathBuf),
     /// A service has been added to what it makes.
     ArtifactMissing(Name),
+    /// The image that it made is no longer on the engine.
+    ImageGone(Digest),
+    /// The image that it published is no longer in the registry.
+    Unpublished(Digest),
 }
 
 impl fmt::Display for RunReason {
@@ -74,6 +81,8 @@ impl fmt::Display for RunReason {
             Self::ArtifactGone(path) => write!(f, "artifact `{}` is gone", path.display()),
             Self::ArtifactChanged(path) => write!(f, "artifact `{}` was changed", path.display()),
             Self::ArtifactMissing(service) => write!(f, "the service `{service}` has no artifact yet"),
+            Self::ImageGone(image) => write!(f, "image {} is no longer on the engine", image.short()),
+            Self::Unpublished(digest) => write!(f, "{} is no longer in the registry", digest.short()),
         }
     }
 }
@@ -93,13 +102,15 @@ pub(super) fn unchanged_since(since: Timestamp) -> String {
     format!("inputs unchanged since {}", since.strftime("%Y-%m-%d %H:%M:%S UTC"))
 }
 
-/// Plans all stages before the first one runs. Asks git, cargo and rustc, and reads files, but changes nothing. It blocks
+/// Plans all stages that read the project alone, before the first one runs; what is made of images is planned when they are
+/// there. Asks git, cargo and rustc, and reads files, but changes nothing. It blocks
 /// for some 30 ms (more when large files are hashed for the first time).
 ///
 /// # Errors
 /// If a stage's inputs cannot be read, or do not fit the project.
 pub fn plan_stages(context: &Context, stages: &[Stage], force: bool) -> Result<Vec<StagePlan>, StageError> {
-    let Some(first) = stages.first() else { return Ok(Vec::new()) };
+    let is_one = |stage: &&Stage| matches!(stage, Stage::Test(_) | Stage::Build(_));
+    let Some(first) = stages.iter().find(is_one) else { return Ok(Vec::new()) };
     let workspace = Workspace::read(&context.root, &context.cargo())
         .map_err(|source| StageError::Cargo { stage: first.name(), source })?
         .map(Arc::new);
@@ -108,6 +119,7 @@ pub fn plan_stages(context: &Context, stages: &[Stage], force: bool) -> Result<V
     });
     stages
         .iter()
+        .filter(is_one)
         .map(|stage| plan_stage(context, stage, force, workspace.clone(), toolchain.clone()))
         .collect()
 }
@@ -120,14 +132,17 @@ fn plan_stage(
     toolchain: Option<String>,
 ) -> Result<StagePlan, StageError> {
     let name = stage.name();
-    let (record, unreadable) = match Record::read(&context.state, name) {
+    let variant = stage.variant();
+    let (record, unreadable) = match Record::read(&context.state, name, variant.as_ref()) {
         Ok(record) => (record, false),
         Err(_) => (None, true), // It is a cache: the stage runs, and says so.
     };
     let mut scope = match stage {
         Stage::Test(test) => scope_of_test(test),
         Stage::Build(build) => scope_of_build(build, workspace.as_deref())?,
+        Stage::Image(_) | Stage::Publish(_) => unreachable!("planned when what they are made of is there"),
     };
+    let host = toolchain.as_ref().and_then(|text| Some(text.rsplit_once(" for ")?.1.to_owned()));
     if !scope.packages.is_empty() {
         scope.values.extend(toolchain.map(|toolchain| ("the toolchain".into(), toolchain)));
         scope.values.extend(fingerprint::compiler_variables(&context.variables));
@@ -146,7 +161,7 @@ fn plan_stage(
         },
     };
     let (stage, stamps) = (stage.clone(), hashes.into_stamps());
-    Ok(StagePlan { name, why, stage, workspace, fingerprint, stamps, record })
+    Ok(StagePlan { name, why, stage, workspace, host, fingerprint, stamps, record })
 }
 
 /// Why a recorded run does not stand for a new one; `None` if it does.
@@ -203,6 +218,9 @@ fn scope_of_build(build: &BuildStage, workspace: Option<&Workspace>) -> Result<S
         }
     }
     scope.packages = packages.into_iter().collect();
+    if build.statically {
+        scope.values.insert("the linking".to_owned(), "static".to_owned());
+    }
     scope.values.extend(build.command.as_deref().map(command_value));
     Ok(scope)
 }

@@ -12,6 +12,7 @@ use crate::{
     process::{Argv, Finished, ProcessError, Stream},
     release::{Artifact, StageVerdict},
 };
+use jiff::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
@@ -24,6 +25,78 @@ pub struct StageResult {
     pub artifacts: BTreeMap<Name, Artifact>,
 }
 
+/// One stage, or one service's part of it, that tells how it goes.
+pub(super) struct Task<'a> {
+    pub(super) stage: StageName,
+    pub(super) service: Option<&'a Name>,
+    pub(super) emit: &'a (dyn Fn(Event) + Send + Sync),
+}
+
+impl Task<'_> {
+    /// It begins; returns when.
+    pub(super) fn started(&self, why: &Why) -> Instant {
+        let because = match why {
+            Why::Run(reason) => reason.to_string(),
+            // What is recorded of that run was lost meanwhile.
+            Why::Skip { .. } => RunReason::RecordUnreadable.to_string(),
+        };
+        (self.emit)(Event::StageStarted { stage: self.stage, service: self.service.cloned(), because });
+        Instant::now()
+    }
+
+    pub(super) fn skipped(&self, since: Timestamp) {
+        let reason = unchanged_since(since);
+        (self.emit)(Event::StageSkipped { stage: self.stage, service: self.service.cloned(), reason });
+    }
+
+    pub(super) fn advanced(&self, context: &Context, step: &str) {
+        let step = context.runner.redactor.mask(step).into_owned();
+        (self.emit)(Event::StageAdvanced { stage: self.stage, service: self.service.cloned(), step });
+    }
+
+    pub(super) fn output(&self, context: &Context, line: &str) {
+        let line = context.runner.redactor.mask(line).into_owned();
+        (self.emit)(Event::StageOutput { stage: self.stage, service: self.service.cloned(), line });
+    }
+
+    fn passed(&self, started: Instant, summary: String) {
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let service = self.service.cloned();
+        (self.emit)(Event::StagePassed { stage: self.stage, service, duration_ms, summary });
+    }
+
+    /// It failed, which is told unless it was cancelled.
+    pub(super) fn failed(&self, context: &Context, error: StageError) -> StageError {
+        if !error.is_cancelled() {
+            let mask = |text: &str| context.runner.redactor.mask(text).into_owned();
+            (self.emit)(Event::StageFailed {
+                stage: self.stage,
+                service: self.service.cloned(),
+                message: mask(&error.story()),
+                excerpt: error.excerpt().iter().map(|line| mask(line)).collect(),
+            });
+        }
+        error
+    }
+}
+
+/// Tells how a task ended.
+pub(super) fn tell_end<T>(
+    context: &Context,
+    task: &Task<'_>,
+    started: Instant,
+    ended: Result<T, StageError>,
+    summary: impl FnOnce(&T) -> String,
+) -> Result<T, StageError> {
+    match ended {
+        Ok(made) => {
+            task.passed(started, summary(&made));
+            Ok(made)
+        }
+        Err(error) => Err(task.failed(context, error)),
+    }
+}
+
 /// Runs one stage, or skips it, as it was planned; tells it as events.
 ///
 /// # Errors
@@ -34,48 +107,33 @@ pub async fn run_stage(
     emit: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<StageResult, StageError> {
     let stage = plan.name;
-    let because = match &plan.why {
-        Why::Skip { since } => {
-            emit(Event::StageSkipped { stage, reason: unchanged_since(*since) });
-            return Ok(StageResult {
-                verdict: StageVerdict::SkippedUnchanged,
-                artifacts: skip(context, plan),
-            });
-        }
-        Why::Run(reason) => reason.to_string(),
-    };
-    emit(Event::StageStarted { stage, because });
-    let started = Instant::now();
+    let task = Task { stage, service: None, emit };
+    if let Why::Skip { since } = &plan.why {
+        task.skipped(*since);
+        return Ok(StageResult { verdict: StageVerdict::SkippedUnchanged, artifacts: skip(context, plan) });
+    }
+    let started = task.started(&plan.why);
     let ended = match &plan.stage {
         Stage::Test(test) => run_test(context, &test.command, test.timeout, emit).await,
         Stage::Build(build) => {
-            build::run(context, build, plan.workspace.as_deref(), expected(plan), emit).await
+            let cargo = build::Cargo { workspace: plan.workspace.as_deref(), host: plan.host.as_deref() };
+            build::run(context, build, &cargo, expected(plan), emit).await
         }
+        Stage::Image(_) | Stage::Publish(_) => unreachable!("planned when what they are made of is there"),
     };
     let ended = ended.and_then(|(summary, artifacts)| {
         let mut record = Record::new(true, plan.fingerprint.clone(), plan.stamps.clone());
         record.artifacts = artifacts.clone();
-        record.write(&context.state, stage).map_err(|source| StageError::Record { stage, source })?;
+        record
+            .write(&context.state, stage, plan.stage.variant().as_ref())
+            .map_err(|source| StageError::Record { stage, source })?;
         Ok((summary, artifacts))
     });
-    match ended {
-        Ok((summary, artifacts)) => {
-            let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            emit(Event::StagePassed { stage, duration_ms, summary });
-            Ok(StageResult { verdict: StageVerdict::Passed, artifacts })
-        }
-        Err(error) if error.is_cancelled() => Err(error),
-        Err(error) => {
-            remember_failure(context, plan);
-            let excerpt = match &error {
-                StageError::Failed { excerpt, .. } => excerpt.clone(),
-                _ => Vec::new(),
-            };
-            let message = context.runner.redactor.mask(&error.story()).into_owned();
-            emit(Event::StageFailed { stage, message, excerpt });
-            Err(error)
-        }
+    if ended.as_ref().is_err_and(|error| !error.is_cancelled()) {
+        remember_failure(context, plan);
     }
+    let (_, artifacts) = tell_end(context, &task, started, ended, |(summary, _)| summary.clone())?;
+    Ok(StageResult { verdict: StageVerdict::Passed, artifacts })
 }
 
 /// What the earlier run made. What was learnt of its files is kept for the next plan; it is a cache, and the stage is
@@ -84,7 +142,7 @@ fn skip(context: &Context, plan: &StagePlan) -> BTreeMap<Name, Artifact> {
     let Some(mut record) = plan.record.clone() else { return BTreeMap::new() };
     if record.stamps != plan.stamps {
         record.stamps = plan.stamps.clone();
-        let _ = record.write(&context.state, plan.name);
+        let _ = record.write(&context.state, plan.name, plan.stage.variant().as_ref());
     }
     record.artifacts
 }
@@ -103,7 +161,7 @@ fn expected(plan: &StagePlan) -> Option<&BTreeMap<Name, Artifact>> {
 /// first is what the user must see.
 fn remember_failure(context: &Context, plan: &StagePlan) {
     let record = Record::new(false, plan.fingerprint.clone(), plan.stamps.clone());
-    let _ = record.write(&context.state, plan.name);
+    let _ = record.write(&context.state, plan.name, plan.stage.variant().as_ref());
 }
 
 /// What a stage's own part gives: its summary, and what it made.
@@ -153,7 +211,7 @@ pub(super) async fn run_command(
     let mut output = Output::default();
     let mut on_line = |stream, line: &str| {
         if is_told(stream, line) {
-            emit(Event::StageOutput { stage, line: line.to_owned() });
+            emit(Event::StageOutput { stage, service: None, line: line.to_owned() });
             output.push(line);
         }
     };

@@ -1,11 +1,17 @@
 use super::*;
 use crate::{
+    digest::Digest,
     event::Event,
     git::tests::{commit, repository},
     release::StageVerdict,
     secret::{Redactor, Secret},
 };
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Mutex};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 use tokio_util::sync::CancellationToken;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -29,7 +35,14 @@ fn script(text: &str) -> Stage {
 fn build(command: Option<&str>, services: &[(&str, ArtifactSpec)]) -> Stage {
     let services = services.iter().map(|(name, spec)| (name.parse().unwrap(), spec.clone())).collect();
     let command = command.map(|text| ["sh", "-c", text].map(String::from).to_vec());
-    Stage::Build(BuildStage { command, services, packages: vec![], inputs: vec![], timeout: TIMEOUT })
+    Stage::Build(BuildStage {
+        command,
+        services,
+        packages: vec![],
+        inputs: vec![],
+        statically: false,
+        timeout: TIMEOUT,
+    })
 }
 
 fn why(context: &Context, stage: &Stage) -> String {
@@ -277,4 +290,161 @@ async fn all_stages_are_planned_before_the_first_runs() {
     );
     assert!(!context.state.exists(), "planning changes nothing");
     assert!(plan_stages(&context, &[], false).unwrap().is_empty());
+}
+
+/// An engine and a registry that do nothing, and remember what they were asked.
+#[derive(Default)]
+struct Maker {
+    asked: Mutex<Vec<String>>,
+    fails: bool,
+}
+
+#[async_trait::async_trait]
+impl ImageMaker for Maker {
+    async fn facts(&self) -> Result<BuilderFacts, MakerError> {
+        let text = |text: &str| text.to_owned();
+        Ok(BuilderFacts { engine: text("here"), version: text("1"), platform: text("linux/amd64") })
+    }
+
+    async fn has(&self, _: Digest) -> Result<bool, MakerError> {
+        Ok(true)
+    }
+
+    async fn make(&self, order: &ImageOrder, news: News<'_>) -> Result<MadeImage, MakerError> {
+        self.asked.lock().unwrap().push(format!("make {}", order.repository));
+        (news.step)("[1/1] COPY".to_owned());
+        if self.fails {
+            return Err(MakerError { message: "no space".into(), excerpt: vec!["disk full".into()] });
+        }
+        Ok(MadeImage { id: Digest::of_bytes(order.repository.to_string()), size_bytes: 5 })
+    }
+
+    async fn is_published(&self, _: &Repository, _: Digest) -> Result<bool, MakerError> {
+        Ok(true)
+    }
+
+    async fn publish(&self, order: &PublishOrder, _: News<'_>) -> Result<Digest, MakerError> {
+        self.asked.lock().unwrap().push(format!("publish {} as {}", order.repository, order.first));
+        Ok(Digest::of_bytes("manifest"))
+    }
+
+    async fn attach(&self, _: &Repository, _: Digest, _: &[u8]) -> Result<(), MakerError> {
+        Ok(())
+    }
+}
+
+/// Tests, and two services with a Dockerfile, of which the second is published.
+fn all_stages(root: &Path, test: &str) -> Vec<Stage> {
+    fs::write(root.join("Dockerfile"), "FROM scratch\n").unwrap();
+    let repository = |text: &str| text.parse::<crate::image::reference::Reference>().unwrap().repository;
+    let image = |service: &str| {
+        Stage::Image(ImageStage {
+            service: service.parse().unwrap(),
+            source: ImageSource::Dockerfile(crate::config::image::DockerfileSource {
+                context: PathBuf::new(),
+                dockerfile: "Dockerfile".into(),
+                target: None,
+                args: BTreeMap::new(),
+                secrets: BTreeMap::new(),
+                platform: None,
+            }),
+            has_executable: false,
+            repository: repository(&format!("localhost/shop/{service}")),
+            timeout: TIMEOUT,
+        })
+    };
+    let publish = Stage::Publish(PublishStage {
+        service: "web".parse().unwrap(),
+        repository: repository("ghcr.io/shop/web"),
+        default_branch: "main".into(),
+        timeout: TIMEOUT,
+    });
+    vec![script(test), image("cart"), image("web"), publish]
+}
+
+const ALL: [StageName; 4] = [StageName::Test, StageName::Build, StageName::Image, StageName::Publish];
+
+async fn run_all(
+    context: &Context,
+    stages: &[Stage],
+    maker: &Arc<Maker>,
+    from: Option<StageName>,
+) -> (Result<Made, StageFailure>, Vec<Event>) {
+    let maker: Arc<dyn ImageMaker> = maker.clone();
+    let (force, origin) = (false, Origin::default());
+    let order = Order { stages, names: &ALL, force, from, jobs: 2, origin, maker: Some(maker) };
+    let events = Mutex::new(Vec::new());
+    let made = run_stages(context, order, &|event| events.lock().unwrap().push(event)).await;
+    (made, events.into_inner().unwrap())
+}
+
+#[tokio::test]
+async fn images_are_made_of_each_service_and_nothing_is_done_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, maker) = (context(folder.path()), Arc::new(Maker::default()));
+    let stages = all_stages(folder.path(), "true");
+    let (made, events) = run_all(&context, &stages, &maker, None).await;
+    let made = made.unwrap();
+    let asked = std::mem::take(&mut *maker.asked.lock().unwrap());
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(asked[2].starts_with("publish ghcr.io/shop/web as id-"), "published last: {asked:?}");
+    let (cart, web) = (&made.images[&"cart".parse().unwrap()], &made.images[&"web".parse().unwrap()]);
+    assert_eq!((cart.repository.as_str(), cart.digest), ("localhost/shop/cart", cart.id));
+    assert!(!cart.is_published() && web.is_published());
+    assert_eq!((web.repository.as_str(), web.digest), ("ghcr.io/shop/web", Digest::of_bytes("manifest")));
+    let of_web = |event: &&Event| matches!(event, Event::StageAdvanced { service: Some(web), .. } if web.as_str() == "web");
+    assert!(events.iter().any(|event| of_web(&event)), "steps are told: {events:?}");
+
+    let (again, events) = run_all(&context, &stages, &maker, None).await;
+    assert_eq!(again.unwrap().images, made.images);
+    assert_eq!(*maker.asked.lock().unwrap(), [""; 0]);
+    assert_eq!(events.len(), 4, "{events:?}");
+    assert!(events.iter().all(|event| matches!(event, Event::StageSkipped { .. })), "{events:?}");
+
+    // What the context has in it is what decides, and the reason names it.
+    fs::write(folder.path().join("new.txt"), "1").unwrap();
+    let (_, events) = run_all(&context, &stages, &maker, None).await;
+    let because = |event: &Event| match event {
+        Event::StageStarted { stage: StageName::Image, because, .. } => Some(because.clone()),
+        _ => None,
+    };
+    assert_eq!(
+        events.iter().filter_map(because).collect::<Vec<_>>(),
+        ["`new.txt` is new", "`new.txt` is new"]
+    );
+}
+
+#[tokio::test]
+async fn what_was_not_tested_is_not_published_and_a_failure_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, maker) = (context(folder.path()), Arc::new(Maker::default()));
+    let (made, events) = run_all(&context, &all_stages(folder.path(), "exit 3"), &maker, None).await;
+    assert_eq!(made.unwrap_err().stage, StageName::Test);
+    assert!(!maker.asked.lock().unwrap().iter().any(|asked| asked.starts_with("publish")));
+    let failed = |event: &&Event| matches!(event, Event::StageFailed { .. });
+    assert_eq!(events.iter().filter(failed).count(), 1, "{events:?}");
+
+    let failing = Arc::new(Maker { fails: true, ..Maker::default() });
+    let (made, events) = run_all(&context, &all_stages(folder.path(), "true"), &failing, None).await;
+    assert!(!made.unwrap_err().error.is_cancelled());
+    let told = events.iter().find_map(|event| match event {
+        Event::StageFailed { stage: StageName::Image, message, excerpt, .. } => Some((message, excerpt)),
+        _ => None,
+    });
+    let (message, excerpt) = told.expect("it is told");
+    assert!(message.contains("no space"), "{message}");
+    assert_eq!(*excerpt, ["disk full"]);
+}
+
+#[tokio::test]
+async fn stages_before_the_one_to_begin_with_are_taken_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let (context, maker) = (context(folder.path()), Arc::new(Maker::default()));
+    let stages = all_stages(folder.path(), "exit 3");
+    let (made, _) = run_all(&context, &stages, &maker, Some(StageName::Publish)).await;
+    let failure = made.expect_err("no image was ever made");
+    assert!(failure.to_string().contains("leave out `--from`"), "{failure}");
+    let (made, _) = run_all(&context, &stages, &maker, Some(StageName::Image)).await;
+    let made = made.expect("the tests are not run");
+    assert_eq!((made.verdicts["test"], made.verdicts["image"]), (StageVerdict::NotRun, StageVerdict::Passed));
 }

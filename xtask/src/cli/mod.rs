@@ -5,7 +5,7 @@ mod help;
 pub(crate) use help::{program, with_names};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
-use pipeline::{config::scalar::Span, name::Name};
+use pipeline::{config::scalar::Span, name::Name, stage::StageName};
 use std::{ffi::OsString, path::PathBuf};
 
 /// Take a commit to healthy production, and back
@@ -120,8 +120,10 @@ pub(crate) enum Command {
     Lock(Lock),
     /// Run the project's tests, unless nothing has changed
     Test(Stage),
-    /// Build the release, unless nothing has changed
-    Build(Stage),
+    /// Build the release: executables, and images where the environment runs images
+    Build(Build),
+    /// Test and build the release, and publish its images
+    Publish(Build),
     /// Check what an environment needs, with the fix of each problem
     Doctor(Environment),
     /// Stop every unit of an environment on this machine
@@ -149,6 +151,9 @@ pub(crate) struct Source {
     /// Run the stages even if nothing has changed
     #[arg(long, conflicts_with = "release")]
     pub(crate) force: bool,
+    /// Begin with this stage: those before it are taken as they passed last, whatever has changed since
+    #[arg(long, value_name = "STAGE", conflicts_with = "release")]
+    pub(crate) from: Option<FromStage>,
     /// Change this service alone
     #[arg(long, value_name = "SERVICE")]
     pub(crate) only: Option<Name>,
@@ -162,7 +167,7 @@ pub(crate) struct Deploy {
     #[command(flatten)]
     pub(crate) environment: Environment,
     /// Carry out this plan as it is, or refuse it, naming what has changed since
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["release", "force", "only", "irreversible"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["release", "force", "from", "only", "irreversible"])]
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) source: Source,
@@ -194,7 +199,7 @@ pub(crate) struct Simulate {
     #[arg(value_name = "ENV")]
     pub(crate) environment: Option<String>,
     /// Simulate this plan instead of one that is made from what stands
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["release", "force", "only", "irreversible"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["release", "force", "from", "only", "irreversible"])]
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) source: Source,
@@ -286,6 +291,40 @@ pub(crate) struct Stage {
     /// Run the stage even if nothing has changed
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// For this environment, a file in deploy/environments; for `local`, or the first that there is, if left out
+    #[arg(value_name = "ENV")]
+    pub(crate) environment: Option<String>,
+    /// Run the stages even if nothing has changed
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Begin with this stage: those before it are taken as they passed last, whatever has changed since
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) from: Option<FromStage>,
+}
+
+/// A stage to begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FromStage {
+    /// The executables.
+    Build,
+    /// The images.
+    Image,
+    /// The registry.
+    Publish,
+}
+
+impl From<FromStage> for StageName {
+    fn from(stage: FromStage) -> Self {
+        match stage {
+            FromStage::Build => Self::Build,
+            FromStage::Image => Self::Image,
+            FromStage::Publish => Self::Publish,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -8,10 +8,14 @@ use crate::{
     failure::Failure,
     render,
     reporter::Ending,
+    wire,
 };
 
 /// Examines an environment.
 pub(super) async fn run(context: &Context, request: &Environment) -> Result<Ending, Failure> {
+    if let Err(error @ Failure::NeedsEngines) = wire::configuration(context, &request.environment) {
+        return Err(error);
+    }
     let findings = findings(context, &request.environment).await;
     context.output.document(&findings, |paint| render::doctor(&findings, paint))?;
     let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();

@@ -10,7 +10,8 @@ use crate::{
     signals::{Stops, Then},
     wire::{self, Opened},
 };
-use deploy::session::UnitLog;
+use deploy::session::{LogSource, UnitLog};
+use futures::{FutureExt, StreamExt, stream::BoxStream};
 use serde_json::json;
 use std::{fmt::Write as _, time::Duration};
 
@@ -19,6 +20,9 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// Polls from one look for new units to the next.
 const POLLS_PER_LOOK: u32 = 10;
+
+/// How many lines of one log are shown before the others have their turn.
+const LINES_AT_ONCE: usize = 1_000;
 
 /// Shows logs.
 pub(super) async fn run(context: &Context, request: &Logs) -> Result<(), Failure> {
@@ -35,7 +39,7 @@ pub(super) async fn run(context: &Context, request: &Logs) -> Result<(), Failure
         return Err(error.hint(format!("`{deploy}` starts them")).into());
     }
     let mut shown = Shown { output: context.output, logs: Vec::new() };
-    shown.add(units, request.lines)?;
+    shown.add(units, request.lines, request.follow).await?;
     if !request.follow {
         return Ok(());
     }
@@ -54,7 +58,7 @@ async fn follow(opened: &Opened, request: &Logs, shown: &mut Shown) -> Result<()
             && let Ok(units) = opened.session.logs(request.service.as_ref()).await
         {
             // Units that came since are shown from their beginning. Of those that went, the last lines may still come.
-            shown.add(units, usize::MAX)?;
+            shown.add(units, usize::MAX, true).await?;
         }
         shown.poll()?;
     }
@@ -63,22 +67,52 @@ async fn follow(opened: &Opened, request: &Logs, shown: &mut Shown) -> Result<()
 /// The logs that are shown.
 struct Shown {
     output: Output,
-    logs: Vec<(String, Follower)>,
+    logs: Vec<(String, Followed)>,
+}
+
+/// A log that is followed.
+enum Followed {
+    /// In a file.
+    File(Follower),
+    /// With somebody who tells of it.
+    Lines(BoxStream<'static, String>),
+}
+
+impl Followed {
+    /// What was written since.
+    fn poll(&mut self) -> std::io::Result<Vec<String>> {
+        match self {
+            Self::File(follower) => follower.poll(),
+            Self::Lines(lines) => {
+                Ok(std::iter::from_fn(|| lines.next().now_or_never().flatten()).take(LINES_AT_ONCE).collect())
+            }
+        }
+    }
 }
 
 impl Shown {
     /// Adds the logs that are not shown yet, with their last lines.
-    fn add(&mut self, units: Vec<UnitLog>, lines: usize) -> Result<(), Failure> {
+    async fn add(&mut self, units: Vec<UnitLog>, lines: usize, follow: bool) -> Result<(), Failure> {
         let known =
-            |logs: &[(String, Follower)], unit: &UnitLog| logs.iter().any(|(label, _)| *label == unit.label);
+            |logs: &[(String, Followed)], unit: &UnitLog| logs.iter().any(|(label, _)| *label == unit.label);
         let new: Vec<UnitLog> = units.into_iter().filter(|unit| !known(&self.logs, unit)).collect();
         let alone = self.logs.len() + new.len() == 1;
-        for UnitLog { label, path } in new {
-            let (follower, last) = Follower::open(&path, lines).map_err(|error| {
-                Failure::state(format!("cannot read the log {}", path.display())).because(error)
-            })?;
+        for UnitLog { label, source } in new {
+            let (followed, last) = match source {
+                LogSource::File(path) => {
+                    let (follower, last) = Follower::open(&path, lines).map_err(|error| {
+                        Failure::state(format!("cannot read the log {}", path.display())).because(error)
+                    })?;
+                    (Followed::File(follower), last)
+                }
+                LogSource::Lines(log) => {
+                    let mut told = log.read(lines, follow).await?;
+                    let last = if follow { Vec::new() } else { told.by_ref().collect().await };
+                    (Followed::Lines(told), last)
+                }
+            };
             self.show(&label, &last, alone)?;
-            self.logs.push((label, follower));
+            self.logs.push((label, followed));
         }
         Ok(())
     }
@@ -87,8 +121,8 @@ impl Shown {
     fn poll(&mut self) -> Result<(), Failure> {
         let alone = self.logs.len() == 1;
         let mut written = Vec::new();
-        for (label, follower) in &mut self.logs {
-            let lines = follower
+        for (label, followed) in &mut self.logs {
+            let lines = followed
                 .poll()
                 .map_err(|error| Failure::state(format!("cannot read the log of {label}")).because(error))?;
             written.push((label.clone(), lines));

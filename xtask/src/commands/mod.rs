@@ -16,7 +16,6 @@ mod simulate;
 mod stage;
 
 use crate::{cli::Command, context::Context, failure::Failure, reporter::Ending};
-use pipeline::stage::StageName;
 
 #[cfg(test)]
 pub(crate) use simulate::simulation;
@@ -37,8 +36,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Option<En
         Command::Cancel(request) => ask::cancel(context, &request).await.map(Some),
         Command::Logs(request) => logs::run(context, &request).await.map(|()| None),
         Command::Lock(request) => data::lock(context, &request).await.map(|()| None),
-        Command::Test(request) => stage::run(context, StageName::Test, &request).await.map(Some),
-        Command::Build(request) => stage::run(context, StageName::Build, &request).await.map(Some),
+        Command::Test(request) => stage::test(context, &request).await.map(Some),
+        Command::Build(request) => stage::build(context, &request, stage::BUILD).await.map(Some),
+        Command::Publish(request) => stage::build(context, &request, stage::ALL).await.map(Some),
         Command::Doctor(request) => doctor::run(context, &request).await.map(Some),
         Command::Down(request) => down::run(context, &request).await.map(Some),
         // These have runtimes of their own; see `app`.

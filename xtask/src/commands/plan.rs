@@ -7,10 +7,10 @@ use crate::{
     failure::Failure,
     render,
     signals::{Stops, Then},
+    stages,
     wire::{self, Opened},
 };
 use deploy::plan::Plan;
-use pipeline::stage::StageName;
 
 /// Shows a plan, and writes it down if asked to.
 pub(super) async fn run(context: &Context, request: &Request) -> Result<(), Failure> {
@@ -51,8 +51,9 @@ pub(super) async fn make(
     let release = match &source.release {
         Some(text) => wire::find_release(context, opened, text)?,
         None => {
-            let names = [StageName::Test, StageName::Build];
-            let made = stage::run_all(context, opened, stops, &names, source.force).await?;
+            let from = source.from.map(Into::into);
+            let request = stages::Request { names: stage::ALL, force: source.force, from };
+            let made = stage::run_all(context, opened, stops, request).await?;
             made.ok_or_else(|| Failure::from(Failure::usage("the build stage made no release")))?
         }
     };

@@ -11,6 +11,7 @@ use crate::{
 };
 use deploy::{
     adapter::process::{Client, protocol::Hello},
+    config::environment::TargetKind,
     session::{Place, SessionError},
 };
 use serde::Serialize;
@@ -89,7 +90,8 @@ fn configuration(failure: &Failure) -> Finding {
 async fn of_environment(context: &Context, opened: &Opened) -> Vec<Finding> {
     let state = opened.session.state_folder();
     let mut findings = vec![writable(state), space(state)];
-    for place in opened.session.places() {
+    // Of an engine everything is told by what stands there.
+    for place in opened.session.places().into_iter().filter(|place| place.kind == TargetKind::Process) {
         findings.extend(of_target(context, opened, &place).await);
     }
     findings.push(stands(context, opened).await);

@@ -91,9 +91,9 @@ impl Github {
     fn after_pipeline(&mut self, event: &PipelineEvent) {
         match event {
             PipelineEvent::StagePassed { .. } => self.close_group(),
-            PipelineEvent::StageFailed { stage, message, .. } => {
+            PipelineEvent::StageFailed { stage, service, message, .. } => {
                 self.close_group();
-                let title = format!("Stage {} failed", stage_word(*stage));
+                let title = format!("Stage {} failed", stage_word(*stage, service.as_ref()));
                 self.annotate("error", &title, message);
             }
             _ => {}
@@ -150,8 +150,8 @@ impl Reporter for Github {
                 }
                 return;
             }
-            Story::Pipeline(PipelineEvent::StageStarted { stage, .. }) => {
-                self.open_group(&format!("Stage {}", stage_word(*stage)));
+            Story::Pipeline(PipelineEvent::StageStarted { stage, service, .. }) => {
+                self.open_group(&format!("Stage {}", stage_word(*stage, service.as_ref())));
             }
             Story::Deploy(event) => self.before_deploy(event),
             Story::Planned(plan) => {

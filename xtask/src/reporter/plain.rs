@@ -87,13 +87,14 @@ impl Plain {
             Story::Deploy(Event::RolloutFinished { .. } | Event::RolloutLeft { .. }) => {
                 self.patience.set(&[], self.names, at)
             }
-            Story::Pipeline(PipelineEvent::StageStarted { stage, .. }) => {
-                self.patience.stage_began(words::stage_word(*stage), at);
+            Story::Pipeline(PipelineEvent::StageStarted { stage, service, .. }) => {
+                self.patience.stage_began(&words::stage_word(*stage, service.as_ref()), at);
             }
             Story::Pipeline(
-                PipelineEvent::StagePassed { stage, .. } | PipelineEvent::StageFailed { stage, .. },
+                PipelineEvent::StagePassed { stage, service, .. }
+                | PipelineEvent::StageFailed { stage, service, .. },
             ) => {
-                self.patience.stage_ended(words::stage_word(*stage));
+                self.patience.stage_ended(&words::stage_word(*stage, service.as_ref()));
             }
             Story::Deploy(_) | Story::Pipeline(_) | Story::Planned(_) | Story::Note(_) => {}
         }

@@ -133,15 +133,22 @@ fn stages() -> Vec<PipelineEvent> {
     vec![
         PipelineEvent::StageSkipped {
             stage: StageName::Test,
+            service: None,
             reason: "inputs unchanged since 2026-11-24 11:30:00 UTC".to_owned(),
         },
-        PipelineEvent::StageStarted { stage: StageName::Build, because: "src/main.rs changed".to_owned() },
+        PipelineEvent::StageStarted {
+            stage: StageName::Build,
+            service: None,
+            because: "src/main.rs changed".to_owned(),
+        },
         PipelineEvent::StageOutput {
             stage: StageName::Build,
+            service: None,
             line: "   Compiling \u{1b}[32mapi\u{1b}[0m".to_owned(),
         },
         PipelineEvent::StagePassed {
             stage: StageName::Build,
+            service: None,
             duration_ms: 8_000,
             summary: "2 executables".to_owned(),
         },
@@ -260,6 +267,7 @@ fn no_escape_code_gets_into_plain_and_json() {
     let mut stages = stages();
     stages.push(PipelineEvent::StageFailed {
         stage: StageName::Build,
+        service: None,
         message: "\u{1b}[31merror\u{1b}[0m".to_owned(),
         excerpt: vec!["\u{1b}[1mbold\u{1b}[0m \u{7}".to_owned()],
     });
@@ -350,6 +358,7 @@ fn github_escapes_what_it_annotates() {
     let message = "50 % of it\n::error::forged";
     let failed = PipelineEvent::StageFailed {
         stage: StageName::Test,
+        service: None,
         message: message.to_owned(),
         excerpt: Vec::new(),
     };

@@ -17,7 +17,7 @@ use deploy::{
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use jiff::Timestamp;
-use pipeline::{event::Event as PipelineEvent, stage::StageName};
+use pipeline::{event::Event as PipelineEvent, name::Name, stage::StageName};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -43,7 +43,7 @@ pub(super) struct Tty {
 /// What has a live line. Stages stand above the rollout, and that above services and units.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Stage(StageName),
+    Stage(StageName, Option<Name>),
     Subject(Subject),
 }
 
@@ -136,20 +136,24 @@ impl Tty {
 
     fn follow_pipeline(&mut self, event: &PipelineEvent) {
         match event {
-            PipelineEvent::StageStarted { stage, because } => {
-                let live = self.live(Key::Stage(*stage), words::stage_word(*stage));
+            PipelineEvent::StageStarted { stage, service, because } => {
+                let word = words::stage_word(*stage, service.as_ref());
+                let live = self.live(Key::Stage(*stage, service.clone()), &word);
                 live.step.clone_from(because);
                 live.show();
             }
-            PipelineEvent::StageOutput { stage, line } => {
-                if let Some(live) = self.live.get_mut(&Key::Stage(*stage)) {
-                    live.step = without_escapes(line);
+            PipelineEvent::StageOutput { stage, service, line: text }
+            | PipelineEvent::StageAdvanced { stage, service, step: text } => {
+                if let Some(live) = self.live.get_mut(&Key::Stage(*stage, service.clone())) {
+                    live.step = without_escapes(text);
                     live.show();
                 }
             }
-            PipelineEvent::StageSkipped { stage, .. }
-            | PipelineEvent::StagePassed { stage, .. }
-            | PipelineEvent::StageFailed { stage, .. } => self.end_line(&Key::Stage(*stage)),
+            PipelineEvent::StageSkipped { stage, service, .. }
+            | PipelineEvent::StagePassed { stage, service, .. }
+            | PipelineEvent::StageFailed { stage, service, .. } => {
+                self.end_line(&Key::Stage(*stage, service.clone()));
+            }
             PipelineEvent::ReleaseMade { .. } => {}
         }
     }

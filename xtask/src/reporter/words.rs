@@ -85,20 +85,27 @@ impl Names {
 /// What happened while a release was made.
 pub(super) fn pipeline(event: &PipelineEvent) -> Line {
     match event {
-        PipelineEvent::StageStarted { stage, because } => {
-            Line::new(stage_word(*stage), format!("runs: {because}"), Weight::Step)
+        PipelineEvent::StageStarted { stage, service, because } => {
+            Line::new(stage_word(*stage, service.as_ref()), format!("runs: {because}"), Weight::Step)
         }
-        PipelineEvent::StageOutput { stage, line } => Line::new(stage_word(*stage), line, Weight::Detail),
-        PipelineEvent::StageSkipped { stage, reason } => {
-            Line::new(stage_word(*stage), format!("skipped: {reason}"), Weight::Landmark).tone(Tone::Dim)
+        PipelineEvent::StageOutput { stage, service, line } => {
+            Line::new(stage_word(*stage, service.as_ref()), line, Weight::Detail)
         }
-        PipelineEvent::StagePassed { stage, duration_ms, summary } => {
+        PipelineEvent::StageAdvanced { stage, service, step } => {
+            Line::new(stage_word(*stage, service.as_ref()), step, Weight::Step)
+        }
+        PipelineEvent::StageSkipped { stage, service, reason } => {
+            let word = stage_word(*stage, service.as_ref());
+            Line::new(word, format!("skipped: {reason}"), Weight::Landmark).tone(Tone::Dim)
+        }
+        PipelineEvent::StagePassed { stage, service, duration_ms, summary } => {
             let colon = if summary.is_empty() { "" } else { ": " };
             let text = format!("passed{colon}{summary} ({})", seconds(*duration_ms));
-            Line::new(stage_word(*stage), text, Weight::Landmark).tone(Tone::Good)
+            Line::new(stage_word(*stage, service.as_ref()), text, Weight::Landmark).tone(Tone::Good)
         }
-        PipelineEvent::StageFailed { stage, message, excerpt } => {
-            let line = Line::new(stage_word(*stage), format!("failed: {message}"), Weight::Alarm);
+        PipelineEvent::StageFailed { stage, service, message, excerpt } => {
+            let word = stage_word(*stage, service.as_ref());
+            let line = Line::new(word, format!("failed: {message}"), Weight::Alarm);
             line.tone(Tone::Bad).block(excerpt.clone())
         }
         PipelineEvent::ReleaseMade { release, dirty, services } => {
@@ -110,12 +117,12 @@ pub(super) fn pipeline(event: &PipelineEvent) -> Line {
     }
 }
 
-/// A stage's name as it is typed.
-pub(super) fn stage_word(stage: pipeline::stage::StageName) -> &'static str {
-    match stage {
-        pipeline::stage::StageName::Test => "test",
-        pipeline::stage::StageName::Build => "build",
-    }
+/// A stage's name as it is typed, and of which service where each has its own.
+pub(super) fn stage_word(
+    stage: pipeline::stage::StageName,
+    service: Option<&pipeline::name::Name>,
+) -> String {
+    service.map_or_else(|| stage.to_string(), |service| format!("{stage} {service}"))
 }
 
 /// What an operator asks of a rollout, as a verb.

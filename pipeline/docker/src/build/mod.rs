@@ -27,7 +27,8 @@ pub use elf::ElfError;
 pub use event::{BuildEvent, Step};
 pub use failure::{BuildError, BuildFailure};
 pub use labels::{ImageLabels, RELEASE_LABEL};
-pub use request::{Builder, DEFAULT_DEADLINE, ImageBuild, ImageName, Platform, Word, WordError};
+pub use pipeline::image::words::{Platform, Word, WordError};
+pub use request::{Builder, DEFAULT_DEADLINE, ImageBuild, ImageName};
 pub use session::SessionError;
 
 use crate::Connection;

@@ -1,7 +1,7 @@
 //! What happens while an image is published, in the past tense.
 
 use pipeline::digest::Digest;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// Something that happened while an image was published. *Steps* are ordered and kept; *progress* may be dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +82,42 @@ pub enum LayerState {
     Pushed,
     /// It was there, or in another repository of the registry.
     WasThere,
+}
+
+/// For people: `ghcr.io/team/api:main points to 3f9a1c2b4d5e now`.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyThere { reference, .. } => write!(f, "{reference} is there already"),
+            Self::Layer { layer, state } => write!(f, "layer {layer}: {state}"),
+            Self::Retrying { reference, attempt, reason, wait } => {
+                let seconds = wait.as_secs();
+                write!(
+                    f,
+                    "attempt {attempt} to push {reference} failed ({reason}); the next one in {seconds} s"
+                )
+            }
+            Self::ImagePushed { reference } => write!(f, "pushed {reference}"),
+            Self::Verified { reference, digest } => write!(f, "read back {reference}: {}", digest.short()),
+            Self::TagMoved { reference, digest, .. } => {
+                write!(f, "{reference} points to {} now", digest.short())
+            }
+            Self::TagStays { reference, .. } => write!(f, "{reference} points to it already"),
+        }
+    }
+}
+
+impl fmt::Display for LayerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting => f.write_str("waits"),
+            Self::Pushing { sent, total: Some(total) } => write!(f, "{sent} of {total} bytes"),
+            Self::Pushing { sent, total: None } => write!(f, "{sent} bytes"),
+            Self::Failed { said } => f.write_str(said),
+            Self::Pushed => f.write_str("has arrived"),
+            Self::WasThere => f.write_str("was there"),
+        }
+    }
 }
 
 impl Event {

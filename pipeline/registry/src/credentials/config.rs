@@ -1,8 +1,8 @@
 //! `config.json` of the Docker client.
 
 use super::{Credentials, CredentialsError, Login, Source, server};
-use crate::reference::Host;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use pipeline::image::reference::Host;
 use pipeline::secret::Secret;
 use serde::Deserialize;
 use std::{

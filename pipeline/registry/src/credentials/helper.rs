@@ -1,11 +1,11 @@
 //! Programs that keep logins: `docker-credential-pass get`, with the registry's name on standard input.
 
 use super::{Credentials, CredentialsError, Login, Source, path_of, server};
-use crate::reference::Host;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
+use pipeline::image::reference::Host;
 use pipeline::secret::{Redactor, Secret, Variables};
 use serde::Deserialize;
 use std::{io, path::Path, process::Stdio, time::Duration};

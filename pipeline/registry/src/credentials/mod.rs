@@ -3,7 +3,7 @@
 mod config;
 mod helper;
 
-use crate::reference::Host;
+use pipeline::image::reference::Host;
 use pipeline::secret::{Secret, Variables};
 use std::{
     ffi::OsStr,

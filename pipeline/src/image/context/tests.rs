@@ -237,3 +237,17 @@ fn the_dockerfile_must_be_in_the_context() {
     let error = Context::open(&context.path().join("none"), None).unwrap_err();
     assert!(matches!(error, ContextError::Root { .. }), "{error}");
 }
+
+#[test]
+fn what_fairlead_keeps_is_never_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [".fairlead/local/bundles/1/secret", "web/.fairlead/file", "a.txt"] {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    fs::write(folder.path().join(".dockerignore"), "!.fairlead\n").unwrap();
+    let entries = Context::open(folder.path(), None).unwrap().entries().unwrap();
+    let paths: Vec<_> = entries.iter().map(|(path, _)| path.to_str().unwrap()).collect();
+    assert_eq!(paths, [".dockerignore", "a.txt", "web", "web/.fairlead", "web/.fairlead/file"]);
+}

@@ -1,6 +1,6 @@
 //! What an image is called: `ghcr.io/team/api:1.2`, as the Docker client reads it.
 
-use pipeline::digest::{Digest, DigestError};
+use crate::digest::{Digest, DigestError};
 use std::{fmt, net::IpAddr, str::FromStr};
 
 /// Where an image without a host is, as with the Docker client.
@@ -131,15 +131,10 @@ impl Host {
     pub fn is_docker_hub(&self) -> bool {
         self.0 == DEFAULT_HOST
     }
-
-    /// Where its API answers.
-    pub(crate) fn api(&self) -> &str {
-        if self.is_docker_hub() { "registry-1.docker.io" } else { &self.0 }
-    }
 }
 
 /// `localhost` and all addresses of this machine's own network; without a port.
-pub(crate) fn is_loopback(name: &str) -> bool {
+pub fn is_loopback(name: &str) -> bool {
     let address = name.trim_start_matches('[').trim_end_matches(']');
     name == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

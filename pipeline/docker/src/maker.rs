@@ -1,0 +1,189 @@
+//! Images for the pipeline: made on an engine, published to a registry.
+
+use crate::{
+    Address, Connection,
+    build::{BinaryImage, BuildEvent, BuiltImage, ImageBuild, ImageName, Step},
+    push::{self, Patience, Push},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use pipeline::{
+    causes::in_one_line,
+    digest::Digest,
+    image::reference::{Repository, Which},
+    secret::{DEADLINE, Variables},
+    stage::{BuilderFacts, ImageMaker, ImageOrder, MadeImage, MakerError, News, PublishOrder, Source},
+};
+use registry::{Artifact, Descriptor, Login, Options, Registry};
+use std::{collections::BTreeMap, time::Duration};
+use tokio::sync::OnceCell;
+
+/// What a release's manifest is called where it is attached to its images.
+const MANIFEST_TYPE: &str = "application/vnd.fairlead.release-manifest+json";
+
+/// One engine, and the registries that its images go to.
+pub struct EngineImages {
+    address: Address,
+    variables: Variables,
+    connection: OnceCell<Connection>,
+}
+
+impl EngineImages {
+    /// Those of an engine. Nothing is asked yet. Logins are looked for as `variables` say.
+    pub fn new(address: Address, variables: Variables) -> Self {
+        Self { address, variables, connection: OnceCell::new() }
+    }
+
+    /// Connected when it is first needed.
+    async fn connection(&self) -> Result<&Connection, MakerError> {
+        let opening = || Connection::open(self.address.clone());
+        self.connection.get_or_try_init(opening).await.map_err(|error| told(&error))
+    }
+
+    async fn registry(&self, repository: &Repository) -> Result<Registry, MakerError> {
+        let host = repository.host.clone();
+        let login = Login::find(&host, &self.variables, DEADLINE).await.map_err(|error| told(&error))?;
+        Registry::new(host, login, Options::default()).map_err(|error| told(&error))
+    }
+}
+
+#[async_trait]
+impl ImageMaker for EngineImages {
+    async fn facts(&self) -> Result<BuilderFacts, MakerError> {
+        let connection = self.connection().await?;
+        let builder = if connection.facts.has_buildkit { "BuildKit" } else { "the classic builder" };
+        Ok(BuilderFacts {
+            engine: connection.address.to_string(),
+            version: format!("{}, {builder}", connection.facts.version),
+            platform: connection.facts.platform.clone(),
+        })
+    }
+
+    async fn has(&self, image: Digest) -> Result<bool, MakerError> {
+        match self.connection().await?.docker().inspect_image(&image.to_string()).await {
+            Ok(_) => Ok(true),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+            Err(error) => Err(told(&error)),
+        }
+    }
+
+    async fn make(&self, order: &ImageOrder, news: News<'_>) -> Result<MadeImage, MakerError> {
+        let connection = self.connection().await?;
+        let named = name(&order.repository);
+        let hear = |event| tell(&news, event);
+        let built = match &order.source {
+            Source::Binary(binary) => {
+                let mut request = BinaryImage::new(binary);
+                request.labels.clone_from(&order.labels);
+                request.names = vec![named];
+                request.source_date_epoch = order.epoch.unwrap_or_default();
+                request.deadline = order.timeout;
+                connection.image_of_binary(&request, hear).await
+            }
+            Source::Dockerfile { context, dockerfile, target, args, secrets, platform } => {
+                let mut request = ImageBuild::new(context);
+                request.dockerfile.clone_from(dockerfile);
+                request.target.clone_from(target);
+                request.args.clone_from(args);
+                request.secrets.clone_from(secrets);
+                request.platform.clone_from(platform);
+                request.labels.clone_from(&order.labels);
+                request.names = vec![named];
+                request.source_date_epoch = order.epoch;
+                request.deadline = order.timeout;
+                connection.build(&request, hear).await
+            }
+        };
+        let BuiltImage { id, size_bytes } = built.map_err(|error| MakerError {
+            message: in_one_line(&error),
+            excerpt: error.last_lines.clone(),
+        })?;
+        Ok(MadeImage { id, size_bytes })
+    }
+
+    async fn is_published(&self, repository: &Repository, digest: Digest) -> Result<bool, MakerError> {
+        let registry = self.registry(repository).await?;
+        let found = registry.digest(repository, &Which::Digest(digest)).await;
+        Ok(found.map_err(|error| told(&error))?.is_some())
+    }
+
+    async fn publish(&self, order: &PublishOrder, news: News<'_>) -> Result<Digest, MakerError> {
+        let (connection, registry) = (self.connection().await?, self.registry(&order.repository).await?);
+        let push = Push {
+            image: order.image,
+            repository: order.repository.clone(),
+            first: order.first.clone(),
+            others: order.others.clone(),
+        };
+        let patience = Patience { whole: order.timeout, ..Patience::default() };
+        let tell = |event: push::Event| {
+            let text = event.to_string();
+            if event.is_step() { (news.step)(text) } else { (news.line)(text) }
+        };
+        let pushed = push::push(connection, &registry, &push, &patience, &tell).await;
+        Ok(pushed.map_err(|error| told(&error))?.digest)
+    }
+
+    async fn attach(
+        &self,
+        repository: &Repository,
+        digest: Digest,
+        manifest: &[u8],
+    ) -> Result<(), MakerError> {
+        let registry = self.registry(repository).await?;
+        let which = Which::Digest(digest);
+        let image = registry.manifest(repository, &which).await.map_err(|error| told(&error))?;
+        let image = image.ok_or_else(|| MakerError {
+            message: format!("`{}` is not in the registry (any more)", repository.with(&which)),
+            excerpt: Vec::new(),
+        })?;
+        let subject = Descriptor {
+            media_type: image.media_type.clone(),
+            digest,
+            size: image.bytes.len() as u64,
+            artifact_type: None,
+            annotations: BTreeMap::new(),
+            platform: None,
+            urls: Vec::new(),
+        };
+        let artifact = Artifact {
+            artifact_type: MANIFEST_TYPE.to_owned(),
+            media_type: "application/json".to_owned(),
+            bytes: Bytes::copy_from_slice(manifest),
+            annotations: BTreeMap::new(),
+        };
+        let attached = registry.attach(repository, &subject, &artifact).await;
+        attached.map(drop).map_err(|error| told(&error))
+    }
+}
+
+fn told(error: &(dyn std::error::Error + 'static)) -> MakerError {
+    MakerError { message: in_one_line(error), excerpt: Vec::new() }
+}
+
+/// What an image is called on the engine until it is published.
+fn name(repository: &Repository) -> ImageName {
+    repository.to_string().parse().expect("a repository is a name of an image")
+}
+
+/// Steps as one reads them: what was done and how long it took, or that it was there; what was written as lines.
+fn tell(news: &News<'_>, event: BuildEvent) {
+    let seconds = |took: Duration| format!("{:.1} s", took.as_secs_f64());
+    match event {
+        BuildEvent::StepCached { step } => (news.step)(format!("cached {step}")),
+        BuildEvent::StepDone { step, took } if is_of_interest(&step) => {
+            (news.step)(format!("{step} ({})", seconds(took)));
+        }
+        BuildEvent::StepFailed { step } => (news.step)(format!("failed: {step}")),
+        BuildEvent::Warning { message } => (news.step)(format!("warning: {message}")),
+        BuildEvent::StepBegan { step } | BuildEvent::StepDone { step, .. } => (news.line)(step.to_string()),
+        BuildEvent::Output { line, .. } => (news.line)(line),
+        BuildEvent::Sending { bytes } => (news.line)(format!("sending the context: {bytes} bytes")),
+        BuildEvent::Sent { .. } => {}
+    }
+}
+
+/// What the Dockerfile says, and not what the builder does for itself.
+fn is_of_interest(step: &Step) -> bool {
+    !step.name.starts_with("[internal]")
+}

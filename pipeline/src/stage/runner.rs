@@ -1,0 +1,339 @@
+//! All stages of a release: each as soon as what it needs is there, side by side within a limit.
+
+use super::{
+    Context, ImageStage, PublishStage, Stage, StageError, StageName, StagePlan, StageResult, Why, image,
+    maker::ImageMaker, plan_stages, publish, record::Record, run::Task, run_stage,
+};
+use crate::{
+    event::Event,
+    git::{self, Tree},
+    name::Name,
+    release::{Artifact, Image, ReleaseId, StageVerdict},
+};
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, Shared},
+    stream::FuturesUnordered,
+};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+use tokio::sync::Semaphore;
+
+/// What a release is made from: what its images say of themselves, and how they are called.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// The full commit hash, if the project is in git.
+    pub commit: Option<String>,
+    /// The branch, if one is checked out.
+    pub branch: Option<String>,
+    /// Whether the tree has changes that the commit does not have.
+    pub dirty: bool,
+    /// When the commit was made, in seconds since 1970.
+    pub commit_time: Option<u64>,
+    /// Where the repository comes from, as a URL without a login.
+    pub url: Option<String>,
+    /// The name that the release will have, where that is known before anything is built.
+    pub release: Option<ReleaseId>,
+}
+
+impl Origin {
+    /// That of what is built from a tree now. Asks git, and blocks.
+    pub fn of(root: &Path, tree: Option<&Tree>) -> Self {
+        let Some((tree, commit)) = tree.and_then(|tree| Some((tree, tree.commit.clone()?))) else {
+            return Self::default();
+        };
+        let nothing = (BTreeMap::new(), BTreeMap::new());
+        Self {
+            commit: Some(commit),
+            branch: tree.branch.clone(),
+            dirty: tree.is_dirty(),
+            commit_time: git::commit_time(root),
+            url: git::origin(root),
+            release: ReleaseId::of(Some(tree), &nothing.0, &nothing.1).ok(),
+        }
+    }
+
+    /// What an image says of itself, by labels of the OCI's image specification and one of ours.
+    pub(super) fn labels(&self) -> BTreeMap<String, String> {
+        let oci = |name: &str| format!("org.opencontainers.image.{name}");
+        let release = self.release.as_ref().map(|release| release.0.clone());
+        let seconds = self.commit_time.and_then(|time| i64::try_from(time).ok());
+        let created = seconds.and_then(|time| jiff::Timestamp::from_second(time).ok());
+        let all = [
+            ("fairlead.release".to_owned(), release.clone()),
+            (oci("version"), release),
+            (oci("revision"), self.commit.clone()),
+            (oci("source"), self.url.clone()),
+            (oci("created"), created.map(|time| time.to_string())),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+/// What is to be run.
+pub struct Order<'a> {
+    /// All stages that are configured.
+    pub stages: &'a [Stage],
+    /// Which of them are asked for.
+    pub names: &'a [StageName],
+    /// Whether they run even if nothing has changed.
+    pub force: bool,
+    /// Those before this one are taken as they passed last, whatever has changed since.
+    pub from: Option<StageName>,
+    /// How many are worked on at the same time.
+    pub jobs: usize,
+    /// What the release is made from.
+    pub origin: Origin,
+    /// Who makes images; needed if any stage is about them.
+    pub maker: Option<Arc<dyn ImageMaker>>,
+}
+
+/// What all stages came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Made {
+    /// How each stage ended.
+    pub verdicts: BTreeMap<String, StageVerdict>,
+    /// The executable of each service that has one, if the `build` stage was asked for.
+    pub artifacts: Option<BTreeMap<Name, Artifact>>,
+    /// The image of each service, as far as it was made; where it is published, as it is in the registry.
+    pub images: BTreeMap<Name, Image>,
+}
+
+/// The first failure, which ended all that ran beside it.
+#[derive(Debug, Clone)]
+pub struct StageFailure {
+    /// Which stage.
+    pub stage: StageName,
+    /// Of which service.
+    pub service: Option<Name>,
+    /// Whether it has been told as an event; not if nothing had begun.
+    pub is_told: bool,
+    /// Why.
+    pub error: Arc<StageError>,
+}
+
+impl fmt::Display for StageFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for StageFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// What one task came to.
+#[derive(Debug, Clone)]
+enum Part {
+    Stage(StageVerdict, BTreeMap<Name, Artifact>),
+    Image(StageVerdict, Image),
+}
+
+type Job<'a> = Shared<BoxFuture<'a, Result<Part, StageFailure>>>;
+
+/// Runs what is asked for. The first failure ends all that still runs.
+///
+/// # Errors
+/// The first failure; it has been told as [`Event::StageFailed`], unless the run was cancelled.
+pub async fn run_stages(
+    context: &Context,
+    order: Order<'_>,
+    emit: &(dyn Fn(Event) + Send + Sync),
+) -> Result<Made, StageFailure> {
+    // Cancelled by a failure, too, which does not cancel the caller.
+    let mut context = context.clone();
+    context.runner.cancel = context.runner.cancel.child_token();
+    let plans = plan(&context, &order).await?;
+    let work = Work { context: &context, order: &order, permits: Semaphore::new(order.jobs.max(1)), emit };
+    let mut made = Made::default();
+    let mut jobs: BTreeMap<(StageName, Option<Name>), Job<'_>> = BTreeMap::new();
+    for plan in &plans {
+        if order.names.contains(&plan.name) {
+            jobs.insert((plan.name, None), work.stage(plan).boxed().shared());
+        } else {
+            made.verdicts.insert(plan.name.to_string(), unasked(&plan.why));
+        }
+    }
+    for stage in order.stages.iter().filter(|stage| order.names.contains(&stage.name())) {
+        let job = |stage, service: Option<&Name>| jobs.get(&(stage, service.cloned())).cloned();
+        match stage {
+            Stage::Image(stage) => {
+                let build = job(StageName::Build, None).filter(|_| stage.has_executable);
+                let key = (StageName::Image, Some(stage.service.clone()));
+                jobs.insert(key, work.image(stage, build).boxed().shared());
+            }
+            Stage::Publish(stage) => {
+                let image = job(StageName::Image, Some(&stage.service));
+                let test = job(StageName::Test, None);
+                let key = (StageName::Publish, Some(stage.service.clone()));
+                jobs.insert(key, work.publish(stage, image, test).boxed().shared());
+            }
+            Stage::Test(_) | Stage::Build(_) => {}
+        }
+    }
+    let mut running: FuturesUnordered<_> =
+        jobs.into_iter().map(|(key, job)| async move { (key, job.await) }).collect();
+    let mut first = None;
+    while let Some(((stage, service), ended)) = running.next().await {
+        match ended {
+            Ok(part) => made.add(stage, service, part),
+            Err(failure) => {
+                context.runner.cancel.cancel();
+                first.get_or_insert(failure);
+            }
+        }
+    }
+    first.map_or(Ok(made), Err)
+}
+
+impl Made {
+    fn add(&mut self, stage: StageName, service: Option<Name>, part: Part) {
+        let verdict = match part {
+            Part::Stage(verdict, artifacts) => {
+                if stage == StageName::Build {
+                    self.artifacts = Some(artifacts);
+                }
+                verdict
+            }
+            Part::Image(verdict, image) => {
+                let known = service.as_ref().and_then(|service| self.images.get(service));
+                // Whichever comes last, the published one says more.
+                if let Some(service) = service.filter(|_| !known.is_some_and(Image::is_published)) {
+                    self.images.insert(service, image);
+                }
+                verdict
+            }
+        };
+        // A stage has passed anew if any part of it has.
+        let all = self.verdicts.entry(stage.to_string()).or_insert(verdict);
+        if verdict == StageVerdict::Passed {
+            *all = verdict;
+        }
+    }
+}
+
+/// Plans what can be planned before anything runs.
+async fn plan(context: &Context, order: &Order<'_>) -> Result<Vec<StagePlan>, StageFailure> {
+    let (context, stages, force) = (context.clone(), order.stages.to_vec(), order.force);
+    let planning = tokio::task::spawn_blocking(move || plan_stages(&context, &stages, force));
+    let planned = planning.await.expect("planning does not panic");
+    planned.map_err(|error| {
+        let stage = error.stage().unwrap_or(StageName::Build);
+        StageFailure { stage, service: None, is_told: false, error: Arc::new(error) }
+    })
+}
+
+/// The verdict of a stage that was not asked for: an earlier pass still counts if nothing has changed since.
+fn unasked(why: &Why) -> StageVerdict {
+    match why {
+        Why::Skip { .. } => StageVerdict::SkippedUnchanged,
+        Why::Run(_) => StageVerdict::NotRun,
+    }
+}
+
+/// What all tasks share.
+struct Work<'a> {
+    context: &'a Context,
+    order: &'a Order<'a>,
+    permits: Semaphore,
+    emit: &'a (dyn Fn(Event) + Send + Sync),
+}
+
+impl Work<'_> {
+    async fn stage(&self, plan: &StagePlan) -> Result<Part, StageFailure> {
+        if self.is_before(plan.name) {
+            return self.taken_over(plan);
+        }
+        let _permit = self.permit().await;
+        let StageResult { verdict, artifacts } = run_stage(self.context, plan, self.emit)
+            .await
+            .map_err(|error| failure(plan.name, None, error))?;
+        Ok(Part::Stage(verdict, artifacts))
+    }
+
+    /// A stage before `--from`, as it passed last.
+    fn taken_over(&self, plan: &StagePlan) -> Result<Part, StageFailure> {
+        let record = plan.record.as_ref().filter(|record| record.passed);
+        match (record, plan.name) {
+            (Some(record), _) => Ok(Part::Stage(unasked(&plan.why), record.artifacts.clone())),
+            (None, StageName::Test) => Ok(Part::Stage(StageVerdict::NotRun, BTreeMap::new())),
+            (None, stage) => {
+                let task = Task { stage, service: None, emit: self.emit };
+                let error = task.failed(self.context, StageError::NothingBefore { stage });
+                Err(failure(stage, None, error))
+            }
+        }
+    }
+
+    async fn image(&self, stage: &ImageStage, build: Option<Job<'_>>) -> Result<Part, StageFailure> {
+        let service = Some(&stage.service);
+        let artifact = match build {
+            Some(build) => match build.await? {
+                Part::Stage(_, artifacts) => artifacts.get(&stage.service).cloned(),
+                Part::Image(..) => None,
+            },
+            None => None,
+        };
+        if self.is_before(StageName::Image) {
+            let record = Record::read(&self.context.state, StageName::Image, service).ok().flatten();
+            let image = record.filter(|record| record.passed).and_then(|record| record.image);
+            let missing = || {
+                let task = Task { stage: StageName::Image, service, emit: self.emit };
+                let error = task.failed(self.context, StageError::NothingBefore { stage: StageName::Image });
+                failure(StageName::Image, service, error)
+            };
+            return image.map(|image| Part::Image(StageVerdict::NotRun, image)).ok_or_else(missing);
+        }
+        let _permit = self.permit().await;
+        let Order { origin, force, .. } = self.order;
+        let made =
+            image::run(self.context, stage, artifact.as_ref(), origin, self.maker(), *force, self.emit).await;
+        let (verdict, image) = made.map_err(|error| failure(StageName::Image, service, error))?;
+        Ok(Part::Image(verdict, image))
+    }
+
+    /// What was not tested is not published.
+    async fn publish(
+        &self,
+        stage: &PublishStage,
+        image: Option<Job<'_>>,
+        test: Option<Job<'_>>,
+    ) -> Result<Part, StageFailure> {
+        let service = Some(&stage.service);
+        let image = match image {
+            Some(image) => image.await?,
+            None => {
+                let task = Task { stage: StageName::Publish, service, emit: self.emit };
+                let error = task.failed(self.context, StageError::NothingBefore { stage: StageName::Image });
+                return Err(failure(StageName::Publish, service, error));
+            }
+        };
+        if let Some(test) = test {
+            test.await?;
+        }
+        let Part::Image(_, image) = image else { unreachable!("the image stage makes images") };
+        let _permit = self.permit().await;
+        let Order { origin, force, .. } = self.order;
+        let published =
+            publish::run(self.context, stage, &image, origin, self.maker(), *force, self.emit).await;
+        let (verdict, image) = published.map_err(|error| failure(StageName::Publish, service, error))?;
+        Ok(Part::Image(verdict, image))
+    }
+
+    fn is_before(&self, stage: StageName) -> bool {
+        self.order.from.is_some_and(|from| stage < from)
+    }
+
+    fn maker(&self) -> &dyn ImageMaker {
+        self.order.maker.as_deref().expect("whoever asks for images says who makes them")
+    }
+
+    async fn permit(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.permits.acquire().await.expect("it is never closed")
+    }
+}
+
+fn failure(stage: StageName, service: Option<&Name>, error: StageError) -> StageFailure {
+    StageFailure { stage, service: service.cloned(), is_told: true, error: Arc::new(error) }
+}

@@ -1,0 +1,129 @@
+//! A project that is deployed to an engine, by way of a registry.
+
+use serde_json::Value;
+use std::{fs, path::PathBuf};
+use tempfile::TempDir;
+use tests::{Engine, Generation, Output, Project, Registry, Shape, program_with_engines, static_service};
+
+/// The environment that it is deployed to.
+pub(crate) const ENVIRONMENT: &str = "engine";
+
+/// The project and what it goes to.
+pub(crate) struct Ground {
+    pub(crate) project: Project,
+    pub(crate) engine: &'static Engine,
+    pub(crate) registry: Registry,
+    /// Where the login for the registry is.
+    logins: TempDir,
+}
+
+impl Ground {
+    /// With one service, the API, whose image is made of its executable.
+    pub(crate) fn new(generation: Generation) -> Self {
+        let (engine, registry) = (Engine::shared(generation), Registry::start());
+        let mut project = Project::with(Shape::api_only());
+        project.is_not_judged("the witness looks at processes");
+        project.use_program(program_with_engines().to_owned());
+        let logins = tempfile::tempdir().expect("a folder");
+        let ground = Self { project, engine, registry, logins };
+        ground.log_in();
+        ground.configure();
+        ground
+    }
+
+    fn log_in(&self) {
+        let mut client = self.engine.client(self.logins.path());
+        client.args([
+            "login",
+            "--username",
+            self.registry.user(),
+            "--password-stdin",
+            self.registry.address(),
+        ]);
+        let password = self.logins.path().join("password");
+        fs::write(&password, self.registry.password()).expect("a file");
+        let output = client.stdin(fs::File::open(&password).expect("a file")).output().expect("the client");
+        fs::remove_file(password).expect("our own file");
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    fn configure(&self) {
+        let service = fs::read(static_service()).expect("an executable");
+        self.project.replace_artifact("api", &service);
+        let socket = format!("unix://{}", self.engine.socket().display());
+        let registry = self.registry.address();
+        self.project.edit("fairlead.toml", |text| {
+            format!(
+                "{text}\n[stages.image]\nengine = {socket:?}\n\n[registry]\nprefix = \"{registry}/team\"\n"
+            )
+        });
+        self.project.edit("deploy/environments/local.toml", |text| text);
+        let local = fs::read_to_string(self.project.path().join("deploy/environments/local.toml"));
+        let environment = local.expect("the file of the local environment").replace(
+            "[targets.local]\nkind = \"process\"",
+            &format!("[targets.here]\nkind = \"docker\"\nengine = {socket:?}"),
+        );
+        self.project.write(&format!("deploy/environments/{ENVIRONMENT}.toml"), environment);
+        self.project.commit();
+    }
+
+    /// Runs the program with the login.
+    #[track_caller]
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let logins = ("DOCKER_CONFIG", self.logins.path().as_os_str());
+        self.project.spawn_with(arguments, &[logins]).wait()
+    }
+
+    /// Deploys, and gives the events of the pipeline as they were told.
+    #[track_caller]
+    pub(crate) fn deploy(&self, code: i32) -> Vec<Value> {
+        let output = self.run(&["deploy", ENVIRONMENT, "--format", "json"]).expect(code);
+        output.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// What the real client prints for these words.
+    #[track_caller]
+    pub(crate) fn docker(&self, words: &[&str]) -> String {
+        let output = self.engine.client(self.logins.path()).args(words).output().expect("the client");
+        assert!(output.status.success(), "docker {words:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
+    }
+
+    /// The containers that run of this project's units, by id; other tests have theirs on the same engine.
+    #[track_caller]
+    pub(crate) fn containers(&self) -> Vec<String> {
+        let port = self.project.port("api").to_string();
+        let all = self.docker(&["ps", "--quiet", "--no-trunc", "--filter", "label=io.fairlead.kind=unit"]);
+        let mut ids: Vec<String> = all
+            .lines()
+            .filter(|id| self.inspect(id)["Config"]["Env"].to_string().contains(&port))
+            .map(str::to_owned)
+            .collect();
+        ids.sort();
+        ids
+    }
+
+    /// What the engine says of a container.
+    #[track_caller]
+    pub(crate) fn inspect(&self, container: &str) -> Value {
+        let text = self.docker(&["inspect", container]);
+        serde_json::from_str::<Vec<Value>>(&text).expect("a list").remove(0)
+    }
+
+    /// The manifest of the release that was made last.
+    #[track_caller]
+    pub(crate) fn manifest(&self) -> Value {
+        let path: PathBuf = self.project.state().join("release-manifest.json");
+        serde_json::from_str(&fs::read_to_string(path).expect("a manifest")).expect("a document")
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        let down = self.run(&["down", ENVIRONMENT, "--yes"]);
+        if !std::thread::panicking() {
+            down.expect(0);
+            assert_eq!(self.containers(), [""; 0], "containers are left");
+        }
+    }
+}

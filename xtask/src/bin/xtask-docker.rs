@@ -1,0 +1,5 @@
+//! `cargo xtask` with Docker engines.
+
+fn main() -> std::process::ExitCode {
+    fairlead::main()
+}

@@ -1,0 +1,216 @@
+//! The stages of the pipeline, as they are configured: where they are run, and what comes of them.
+
+use crate::{
+    context::Context,
+    engines,
+    failure::Failure,
+    wire::{Opened, VERSION},
+};
+use deploy::{
+    STATE_FOLDER,
+    config::Loaded,
+    session::{Kind, SessionError},
+};
+use pipeline::{
+    config::{file::ArtifactSource, image::ImageSource},
+    event::Event,
+    git,
+    image::reference::Repository,
+    name::Name,
+    process::Runner,
+    release::{Manifests, Parts, Release, StageVerdict},
+    stage::{
+        ArtifactSpec, BuildStage, Context as StageContext, ImageMaker, ImageStage, Made, Order, Origin,
+        PublishStage, Stage, StageFailure, StageName, TestStage, run_stages,
+    },
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// The host of images that are nowhere but on the engine that made them: what other tools call it, too, and where nobody
+/// who pulls them by mistake finds another one.
+const NOWHERE: &str = "localhost";
+
+/// What is asked of the stages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    /// Which; those that are not configured are left out.
+    pub(crate) names: &'a [StageName],
+    /// Whether they run even if nothing has changed.
+    pub(crate) force: bool,
+    /// Those before this one are taken as they passed last.
+    pub(crate) from: Option<StageName>,
+}
+
+/// Runs stages, or skips them; with the build stage among them a release is made and its manifest written.
+pub(crate) async fn run(
+    context: &Context,
+    opened: &Opened,
+    request: Request<'_>,
+    cancel: CancellationToken,
+) -> Result<Option<Release>, Failure> {
+    let state = opened.root.join(STATE_FOLDER);
+    let stage_context = StageContext {
+        root: opened.root.clone(),
+        state: state.clone(),
+        variables: context.variables.clone(),
+        runner: Runner { redactor: context.redactor.clone(), cancel },
+    };
+    let stages = configured(&opened.loaded)?;
+    // The tree as it was before the build: what is changed meanwhile is not in the release.
+    let tree = tokio::task::block_in_place(|| git::inspect(&opened.root))
+        .map_err(|error| Failure::state("cannot tell the state of the work tree").because(error))?;
+    let makes_images = opened.loaded.environment.runs_images();
+    let origin = tokio::task::block_in_place(|| match makes_images {
+        true => Origin::of(&opened.root, tree.as_ref()),
+        false => Origin::default(),
+    });
+    let maker = makes_images.then(|| engines::maker(context, &opened.loaded)).transpose()?;
+    let narrate = context.narrator.pipeline_events();
+    let emit = |event: Event| {
+        opened.session.remember(&event);
+        narrate(event);
+    };
+    let order = Order {
+        stages: &stages,
+        names: request.names,
+        force: request.force,
+        from: request.from,
+        jobs: usize::from(opened.loaded.project.stages.jobs),
+        origin,
+        maker: maker.clone(),
+    };
+    let made = run_stages(&stage_context, order, &emit).await.map_err(|error| failed(context, &error))?;
+    let published = made.verdicts.get(StageName::Publish.as_str()) == Some(&StageVerdict::Passed);
+    let Some(release) = assemble(opened, tree.as_ref(), made)? else { return Ok(None) };
+    Manifests::new(&state)
+        .write(&release)
+        .map_err(|error| Failure::state("cannot write the release manifest").because(error))?;
+    if let Some(maker) = maker.filter(|_| published) {
+        attach(context, &release, maker.as_ref()).await?;
+    }
+    emit(Event::ReleaseMade {
+        release: release.id.clone(),
+        dirty: release.dirty,
+        services: opened.loaded.environment.services.len(),
+    });
+    Ok(Some(release))
+}
+
+/// The stages as they are configured, in their order.
+fn configured(loaded: &Loaded) -> Result<Vec<Stage>, Failure> {
+    let paths = |inputs: &[String]| inputs.iter().map(PathBuf::from).collect();
+    let millis = |span: &pipeline::config::scalar::Span| Duration::from_millis(span.as_millis());
+    let (project, environment) = (&loaded.project, &loaded.environment);
+    let stages = &project.stages;
+    let test = stages.test.as_ref().map(|test| {
+        Stage::Test(TestStage {
+            command: test.command.clone(),
+            packages: Vec::new(),
+            inputs: paths(&test.inputs),
+            timeout: millis(&test.timeout),
+        })
+    });
+    let services = environment.services.iter().filter_map(|(name, service)| {
+        let artifact = match service.artifact.as_ref()? {
+            ArtifactSource::CargoBin(name) => ArtifactSpec::CargoBin(name.clone()),
+            ArtifactSource::Path(path) => ArtifactSpec::Path(path.clone()),
+        };
+        Some((name.clone(), artifact))
+    });
+    let from_binary = environment.services.values().any(|one| one.image == Some(ImageSource::FromBinary));
+    let build = Stage::Build(BuildStage {
+        command: stages.build.command.clone(),
+        services: services.collect(),
+        packages: Vec::new(),
+        inputs: paths(&stages.build.inputs),
+        statically: environment.runs_images() && from_binary,
+        timeout: millis(&stages.build.timeout),
+    });
+    let mut all: Vec<Stage> = test.into_iter().chain([build]).collect();
+    if !environment.runs_images() {
+        return Ok(all);
+    }
+    for (name, service) in &environment.services {
+        let Some(source) = service.image.clone() else { continue };
+        all.push(Stage::Image(ImageStage {
+            service: name.clone(),
+            source,
+            has_executable: service.artifact.is_some(),
+            repository: local_repository(&project.name, name)?,
+            timeout: millis(&stages.image.timeout),
+        }));
+        if let Some(registry) = &project.registry {
+            let repository = registry.prefix.prefix().repository(name);
+            all.push(Stage::Publish(PublishStage {
+                service: name.clone(),
+                repository: repository.map_err(|error| Failure::usage(error.to_string()))?,
+                default_branch: registry.default_branch.clone(),
+                timeout: millis(&stages.publish.timeout),
+            }));
+        }
+    }
+    Ok(all)
+}
+
+/// What an image is called until it is published: `localhost/noogh/api`.
+fn local_repository(project: &Name, service: &Name) -> Result<Repository, Failure> {
+    let host = NOWHERE.parse().expect("a name of a host");
+    Repository::new(host, &format!("{project}/{service}")).map_err(|error| {
+        let text = format!("no image can have the name of {service} in {project}");
+        SessionError::new(Kind::Usage, text).because(error).into()
+    })
+}
+
+fn assemble(opened: &Opened, tree: Option<&git::Tree>, made: Made) -> Result<Option<Release>, Failure> {
+    let Some(services) = made.artifacts else { return Ok(None) };
+    let project = &opened.loaded.project.name;
+    let (images, stages) = (made.images, made.verdicts);
+    let parts = Parts { project, tree, tool_version: VERSION, services, images, stages };
+    let release = Release::assemble(parts, jiff::Timestamp::now())
+        .map_err(|error| Failure::state("cannot make a release of what was built").because(error))?;
+    Ok(Some(release))
+}
+
+/// Attaches the manifest of a release to its images, so that whoever has an image finds out what it was made with.
+async fn attach(context: &Context, release: &Release, maker: &dyn ImageMaker) -> Result<(), Failure> {
+    let manifest = serde_json::to_vec_pretty(release).expect("our own types serialize");
+    for (service, image) in release.images.iter().filter(|(_, image)| image.is_published()) {
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+            let text = format!(
+                "the manifest of release {} could not be attached to the image of {service}",
+                release.id
+            );
+            let again = context.command("publish");
+            Failure::from(
+                SessionError::new(Kind::Stage, text)
+                    .because(error)
+                    .hint(format!("`{again} --force` tries again")),
+            )
+        };
+        let repository = image.repository.parse::<pipeline::image::reference::Reference>();
+        let repository = repository.map_err(|error| failed(error.into()))?.repository;
+        maker.attach(&repository, image.digest, &manifest).await.map_err(|error| failed(error.into()))?;
+    }
+    Ok(())
+}
+
+/// A stage that could not be planned, or failed; how one failed was told as an event.
+fn failed(context: &Context, failure: &StageFailure) -> Failure {
+    if failure.error.is_cancelled() {
+        return Failure::Stopped;
+    }
+    let StageFailure { stage, service, is_told, error } = failure;
+    if !is_told {
+        let text = "the stages could not begin: nothing was deployed";
+        return SessionError::new(Kind::Stage, text).because(Arc::clone(error)).into();
+    }
+    let of = service.as_ref().map(|service| format!(" of {service}")).unwrap_or_default();
+    let command = match stage {
+        StageName::Image => "build",
+        other => other.as_str(),
+    };
+    SessionError::new(Kind::Stage, format!("the stage `{stage}`{of} failed: nothing was deployed"))
+        .hint(format!("`{}` runs it alone, -v shows all of its output", context.command(command)))
+        .into()
+}
