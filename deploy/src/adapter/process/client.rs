@@ -195,7 +195,12 @@ pub async fn ensure(launch: &Launch) -> Result<Client, ClientError> {
     let (mut child, mut starts, mut has_handed_over) = (None, 0, false);
     loop {
         match client.hello().await {
-            Ok(Some(hello)) if hello.version == launch.version => return Ok(client),
+            Ok(Some(hello)) if hello.version == launch.version => {
+                if let Some(child) = child.as_mut().filter(|child: &&mut Child| child.id() != hello.pid) {
+                    has_given_way(child, until).await;
+                }
+                return Ok(client);
+            }
             Ok(Some(_)) if !has_handed_over => {
                 hand_over(&client, &folders, launch).await?;
                 has_handed_over = true;
@@ -316,6 +321,14 @@ fn start(folders: &Folders, launch: &Launch) -> Result<Child, ClientError> {
     let child = command.spawn().map_err(start_error(format!("`{}`", executable.display())))?;
     crossing!("supervisor.start.after");
     Ok(child)
+}
+
+/// Waits for the end of a supervisor that was started beside another one, at most until then. It ends when it finds the
+/// other; if that one was shut down before it has looked, it would serve on where nobody wants it any more.
+async fn has_given_way(child: &mut Child, until: Instant) {
+    while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
+        tokio::time::sleep(START_EVERY).await;
+    }
 }
 
 /// Whether a signal has ended it: it did not end because of what it found.
