@@ -21,6 +21,7 @@ mod wait;
 pub use components::{Engine, Generation, Registry};
 pub use law::Case;
 pub use load::{FailureClass, Load, LoadConfig, Report, Seen};
+pub use ports::Port;
 pub use processes::{Process, processes_under, signal};
 pub use program::{
     Background, Binaries, Output, binaries, event_name, is_action, program_with_engines,

@@ -19,7 +19,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A port that is this test's alone until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub struct Port {
     number: u16,
     _lock: File,
 }
@@ -29,7 +29,8 @@ impl Port {
     ///
     /// # Panics
     /// If there is none.
-    pub(crate) fn new() -> Self {
+    #[expect(clippy::new_without_default, reason = "it takes a port")]
+    pub fn new() -> Self {
         let folder = std::env::temp_dir().join("fairlead-tests-ports");
         fs::create_dir_all(&folder).expect("a folder for lock files");
         let places = u32::from((RANGE.end - RANGE.start) / STRIDE);
@@ -46,7 +47,7 @@ impl Port {
     }
 
     /// Its number.
-    pub(crate) fn number(&self) -> u16 {
+    pub fn number(&self) -> u16 {
         self.number
     }
 }

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures::{
     StreamExt, TryStreamExt,
     future::ready,
-    stream::{BoxStream, iter},
+    stream::{BoxStream, iter, once},
 };
 use std::{collections::HashMap, future::Future, time::Duration};
 use tokio::time::timeout;
@@ -33,6 +33,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The longest wait for what the engine takes in, byte by byte: config files and secrets are small.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A line of a log that is longer is shown in parts, in bytes.
+const LINE_MAX: usize = 64 * 1024;
 
 /// Between two looks at a container that is being removed by somebody else.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -227,9 +230,16 @@ impl Engine {
         let (docker, name) = (self.docker.clone(), name.to_owned());
         let chunks = docker.logs(&name, Some(options));
         let chunks = chunks.take_while(|chunk| ready(chunk.is_ok())).filter_map(|chunk| ready(chunk.ok()));
-        let lines = chunks.map(LogOutput::into_bytes).scan(Vec::new(), |open: &mut Vec<u8>, chunk| {
-            open.extend_from_slice(&chunk);
-            let end = open.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        // Its end is a chunk of its own: the last line may have none.
+        let chunks = chunks.map(|chunk| Some(chunk.into_bytes())).chain(once(ready(None)));
+        let lines = chunks.scan(Vec::new(), |open: &mut Vec<u8>, chunk| {
+            let is_last = chunk.is_none();
+            open.extend_from_slice(&chunk.unwrap_or_default());
+            let end = match open.iter().rposition(|byte| *byte == b'\n') {
+                Some(end) if !is_last && open.len() <= LINE_MAX => end + 1,
+                None if !is_last && open.len() <= LINE_MAX => 0,
+                _ => open.len(),
+            };
             let whole: Vec<u8> = open.drain(..end).collect();
             let lines = String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect::<Vec<_>>();
             ready(Some(iter(lines)))

@@ -31,7 +31,11 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{process::Command, sync::Mutex};
+use tokio::{
+    process::Command,
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 
 /// The router's control socket in its folder.
 const SOCKET: &str = "router.sock";
@@ -44,6 +48,12 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long a router that is ended gets for what is still in flight: its units are gone, so it can only fail.
 const END_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long a port that is taken may be on its way to the router: many times what a hand-over takes on a busy machine.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Between two looks at it.
+const SETTLE_EVERY: Duration = Duration::from_millis(20);
 
 /// Starts a router that outlives whoever started it.
 #[async_trait]
@@ -163,7 +173,7 @@ impl LocalRoutes {
         let mut opened = Vec::new();
         for (service, route) in table {
             if held.get(service) != Some(&Some(route.address)) {
-                opened.push((service, bind(service, route.address)?));
+                opened.extend(open(client, service, route.address).await?.map(|socket| (service, socket)));
             }
         }
         // Then the table, so that no request meets one that does not know its service.
@@ -181,6 +191,30 @@ impl LocalRoutes {
                 .map_err(|e| failed("take a port from the router")(e.into()))?;
         }
         Ok(())
+    }
+}
+
+/// A socket that listens on a stable port; none if the router has got it in the meantime. Another program that routes at
+/// the same moment may have it on its way to the router, which is not held against it at once.
+async fn open(
+    client: &RouterClient,
+    service: &Name,
+    address: SocketAddr,
+) -> Result<Option<TcpListener>, RoutesError> {
+    let until = Instant::now() + SETTLE_DEADLINE;
+    loop {
+        match bind(service, address) {
+            Err(RoutesError::Taken { .. }) if Instant::now() < until => {}
+            bound => return bound.map(Some),
+        }
+        sleep(SETTLE_EVERY).await;
+        let held = client.take_listeners().await.map_err(|error| RoutesError::Failed {
+            operation: "ask the router for its ports",
+            source: error.into(),
+        })?;
+        if held.get(service).is_some_and(|socket| socket.local_addr().is_ok_and(|held| held == address)) {
+            return Ok(None);
+        }
     }
 }
 

@@ -53,7 +53,7 @@ async fn what_goes_side_by_side_is_not_lost() {
         for number in 0..AT_ONCE {
             let mut bundle = fixture.bundle("exit 0");
             bundle.service = name(&format!("s{number}"));
-            bundle.port = crate::fixture::free_port();
+            bundle.port = fixture.another_port();
             hashes.push((bundle.service.clone(), fixture.plan(&bundle, "r1")));
         }
         // Two instances, as of two programs: nothing but the engine keeps them apart.

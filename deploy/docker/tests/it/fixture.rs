@@ -23,7 +23,6 @@ use std::{
     collections::BTreeMap,
     future::Future,
     io::{self, Write},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     sync::{
@@ -33,7 +32,7 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use tests::{Engine, Generation, Registry, http};
+use tests::{Engine, Generation, Port, Registry, http};
 
 /// Longer than anything takes that is waited for here, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,6 +69,8 @@ pub(crate) struct Fixture {
     pub(crate) place: Place,
     pub(crate) image: Digest,
     pub(crate) port: u16,
+    /// Held against other tests.
+    ports: Vec<Port>,
     pub(crate) plan: ProcessPlan,
     pub(crate) credentials: Credentials,
     pub(crate) folder: TempDir,
@@ -90,18 +91,25 @@ impl Fixture {
         let connection = Connection::open(Address::Unix(engine.socket())).await.expect("it answers");
         let docker = connection.docker().clone();
         let image = build(&docker, engine, &project, "").await;
-        let port = free_port();
+        let port = Port::new();
         Self {
             generation: engine.generation(),
             engine,
             docker,
             place: Place { project, environment: name("test"), target: name("here") },
             image,
-            port,
+            port: port.number(),
+            ports: vec![port],
             plan: ProcessPlan { keep: 1, ..ProcessPlan::default() },
             credentials: Credentials::default(),
             folder: tempfile::Builder::new().prefix("fl-t").tempdir().expect("a folder"),
         }
+    }
+
+    /// Another port that nobody else gets as long as this is there.
+    pub(crate) fn another_port(&mut self) -> u16 {
+        self.ports.push(Port::new());
+        self.ports.last().map_or(0, Port::number)
     }
 
     /// What stands on the target is reached by as many of these as one likes.
@@ -278,11 +286,6 @@ async fn build(docker: &Docker, engine: &Engine, project: &Name, more: &str) -> 
     }
     let id = docker.inspect_image(&tag).await.expect("it was built").id.expect("an id");
     id.parse().expect("a digest")
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
 }
 
 pub(crate) fn prepare(bundle: BundleHash) -> Action {

@@ -37,7 +37,7 @@ async fn an_image_that_is_nowhere_is_told() {
 async fn a_registry_that_is_not_reached_may_be_later() {
     everywhere(|mut fixture| async move {
         let mut bundle = fixture.bundle("exit 0");
-        bundle.artifact.name = format!("127.0.0.1:{}/api", crate::fixture::free_port());
+        bundle.artifact.name = format!("127.0.0.1:{}/api", fixture.another_port());
         bundle.artifact.digest = Digest::of_bytes("no image");
         let hash = fixture.plan(&bundle, "r1");
         let error = act(&fixture.target().await, 1, prepare(hash)).await.expect_err("nobody is there");
