@@ -1,4 +1,5 @@
-//! Makes one [`release::Release`] out of one commit: test and build (later scan, publish and report).
+//! Makes one [`release::Release`] out of one commit: tests, executables, images and their way into a
+//! registry (later scan and report).
 //!
 //! **Invariant.** This crate knows nothing of servers and cannot deploy: it does not link `deploy`.
 //! It prints nothing; what happens is told as [`event::Event`]s.

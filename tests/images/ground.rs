@@ -57,7 +57,6 @@ impl Ground {
                 "{text}\n[stages.image]\nengine = {socket:?}\n\n[registry]\nprefix = \"{registry}/team\"\n"
             )
         });
-        self.project.edit("deploy/environments/local.toml", |text| text);
         let local = fs::read_to_string(self.project.path().join("deploy/environments/local.toml"));
         let environment = local.expect("the file of the local environment").replace(
             "[targets.local]\nkind = \"process\"",

@@ -80,9 +80,9 @@ fn in_foreground(
             Err(failure) => {
                 let failure = match failure {
                     // Whoever comes back from it has not become another program.
-                    Failure::NeedsEngines => {
-                        engines::become_linked(arguments, &|text| context.narrator.note(text))
-                    }
+                    Failure::NeedsEngines => engines::become_linked(&context.variables, arguments, &|text| {
+                        context.narrator.note(text);
+                    }),
                     failure => failure,
                 };
                 context.narrator.fail(&failure);

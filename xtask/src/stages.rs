@@ -80,14 +80,16 @@ pub(crate) async fn run(
         origin,
         maker: maker.clone(),
     };
-    let made = run_stages(&stage_context, order, &emit).await.map_err(|error| failed(context, &error))?;
+    let made = run_stages(&stage_context, order, &emit)
+        .await
+        .map_err(|error| failed(context, &opened.loaded.environment.name, &error))?;
     let published = made.verdicts.get(StageName::Publish.as_str()) == Some(&StageVerdict::Passed);
     let Some(release) = assemble(opened, tree.as_ref(), made)? else { return Ok(None) };
     Manifests::new(&state)
         .write(&release)
         .map_err(|error| Failure::state("cannot write the release manifest").because(error))?;
     if let Some(maker) = maker.filter(|_| published) {
-        attach(context, &release, maker.as_ref()).await?;
+        attach(context, opened, &release, maker.as_ref()).await?;
     }
     emit(Event::ReleaseMade {
         release: release.id.clone(),
@@ -173,7 +175,12 @@ fn assemble(opened: &Opened, tree: Option<&git::Tree>, made: Made) -> Result<Opt
 }
 
 /// Attaches the manifest of a release to its images, so that whoever has an image finds out what it was made with.
-async fn attach(context: &Context, release: &Release, maker: &dyn ImageMaker) -> Result<(), Failure> {
+async fn attach(
+    context: &Context,
+    opened: &Opened,
+    release: &Release,
+    maker: &dyn ImageMaker,
+) -> Result<(), Failure> {
     let manifest = serde_json::to_vec_pretty(release).expect("our own types serialize");
     for (service, image) in release.images.iter().filter(|(_, image)| image.is_published()) {
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
@@ -181,11 +188,9 @@ async fn attach(context: &Context, release: &Release, maker: &dyn ImageMaker) ->
                 "the manifest of release {} could not be attached to the image of {service}",
                 release.id
             );
-            let again = context.command("publish");
+            let again = context.command(&format!("publish {} --force", opened.loaded.environment.name));
             Failure::from(
-                SessionError::new(Kind::Stage, text)
-                    .because(error)
-                    .hint(format!("`{again} --force` tries again")),
+                SessionError::new(Kind::Stage, text).because(error).hint(format!("`{again}` tries again")),
             )
         };
         let repository = image.repository.parse::<pipeline::image::reference::Reference>();
@@ -196,7 +201,7 @@ async fn attach(context: &Context, release: &Release, maker: &dyn ImageMaker) ->
 }
 
 /// A stage that could not be planned, or failed; how one failed was told as an event.
-fn failed(context: &Context, failure: &StageFailure) -> Failure {
+fn failed(context: &Context, environment: &Name, failure: &StageFailure) -> Failure {
     if failure.error.is_cancelled() {
         return Failure::Stopped;
     }
@@ -207,10 +212,11 @@ fn failed(context: &Context, failure: &StageFailure) -> Failure {
     }
     let of = service.as_ref().map(|service| format!(" of {service}")).unwrap_or_default();
     let command = match stage {
-        StageName::Image => "build",
-        other => other.as_str(),
+        StageName::Test => "test".to_owned(),
+        StageName::Build | StageName::Image => format!("build {environment}"),
+        StageName::Publish => format!("publish {environment}"),
     };
     SessionError::new(Kind::Stage, format!("the stage `{stage}`{of} failed: nothing was deployed"))
-        .hint(format!("`{}` runs it alone, -v shows all of its output", context.command(command)))
+        .hint(format!("`{}` runs it alone, -v shows all of its output", context.command(&command)))
         .into()
 }

@@ -1,9 +1,9 @@
 //! The targets of an environment: where each keeps its state, which address it holds the stable ports on, and what stands
 //! there.
 //!
-//! A target without an address of its own is the environment's only one of its kind, and keeps its state in the
-//! environment's folder; one with an address has a folder of its own below that. So a target stays where it is when
-//! others come and go beside it.
+//! A process target without an address of its own is the environment's only one, and keeps its state in the environment's
+//! folder; every other target has a folder of its own below that. So a target stays where it is when others come and go
+//! beside it, and one that was of another kind is still found, and stopped by `down`.
 
 use super::{Kind, Session, SessionError, apply};
 use crate::{
@@ -58,9 +58,9 @@ impl Session {
             kind: target.kind,
             engine: target.engine.clone(),
             host: target.host,
-            folder: match target.host {
-                None => self.state.clone(),
-                Some(_) => self.own_folder(name),
+            folder: match (target.kind, target.host) {
+                (TargetKind::Process, None) => self.state.clone(),
+                (TargetKind::Process, Some(_)) | (TargetKind::Docker, _) => self.own_folder(name),
             },
         };
         targets.map(place).collect()
@@ -104,9 +104,8 @@ impl Session {
     ) -> Result<BTreeMap<Name, Arc<dyn Target>>, SessionError> {
         let mut targets: BTreeMap<Name, Arc<dyn Target>> = BTreeMap::new();
         for place in self.places() {
-            match place.kind {
-                TargetKind::Process => self.refuse_moved(&place)?,
-                TargetKind::Docker => self.refuse_supervised(&place)?,
+            if place.kind == TargetKind::Process {
+                self.refuse_moved(&place)?;
             }
             let plan = plan.map(|plan| process_plan(plan, place.host)).unwrap_or_default();
             let target = self.platform(place.kind)?.open(&place, plan, Arc::new(self.vault.clone())).await?;
@@ -137,23 +136,6 @@ impl Session {
         Err(SessionError::new(Kind::State, text)
             .hint(back)
             .hint(format!("or `{down}`, remove `ledger.json` there, and deploy: it joins as a new target")))
-    }
-
-    /// Where a target was this machine before it became another kind, its units may still hold the ports, and what stood
-    /// there is no way back for what is to come.
-    fn refuse_supervised(&self, place: &Place) -> Result<(), SessionError> {
-        if process::owner(&place.folder).is_none_or(|owner| owner != place.target) {
-            return Ok(());
-        }
-        let text = format!(
-            "target `{}` was a process target, whose state is in `{}`",
-            place.target,
-            place.folder.display()
-        );
-        let down = format!("{} down {}", self.program(), self.environment());
-        Err(SessionError::new(Kind::State, text)
-            .hint("give the new target another name")
-            .hint(format!("or make it a process target again, `{down}`, and remove `ledger.json` there")))
     }
 
     /// What stands on every target.

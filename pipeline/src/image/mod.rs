@@ -5,6 +5,7 @@
 pub mod context;
 pub mod engine;
 pub mod ignore;
+pub mod labels;
 mod pattern;
 pub mod reference;
 mod sender;

@@ -11,8 +11,6 @@ const DEFAULT_FOLDER: &str = "library";
 const DEFAULT_TAG: &str = "latest";
 /// The longest name of a repository with its host, in bytes: the limit of the Docker client and of registries.
 const NAME_MAX: usize = 255;
-/// The longest tag, in bytes: the limit of the distribution specification.
-const TAG_MAX: usize = 128;
 
 /// A registry: host, and port if it is not the usual one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,7 +95,8 @@ pub enum ReferenceError {
     },
     /// The tag is none.
     #[error(
-        "`{text}` is no tag: expected up to {TAG_MAX} letters, digits, `_`, `.` and `-`, not beginning with `.` or `-`"
+        "`{text}` is no tag: expected up to {} letters, digits, `_`, `.` and `-`, not beginning with `.` or `-`",
+        Tag::LENGTH_MAX
     )]
     Tag {
         /// The text.
@@ -217,6 +216,9 @@ fn is_component(part: &str) -> bool {
 }
 
 impl Tag {
+    /// The longest, in bytes: the limit of the distribution specification.
+    pub const LENGTH_MAX: usize = 128;
+
     /// As it is written.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -230,7 +232,7 @@ impl FromStr for Tag {
         let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         let good = text.bytes().next().is_some_and(is_word)
             && text.bytes().all(|b| is_word(b) || b == b'.' || b == b'-')
-            && text.len() <= TAG_MAX;
+            && text.len() <= Tag::LENGTH_MAX;
         if good { Ok(Self(text.to_owned())) } else { Err(ReferenceError::Tag { text: text.to_owned() }) }
     }
 }

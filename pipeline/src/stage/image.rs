@@ -1,10 +1,10 @@
 //! The `image` stage: the image of one service, made of its executable or by a Dockerfile.
 
 use super::{
-    Context, ImageStage, RunReason, StageError, StageName, Why,
+    Context, ImageStage, RunReason, StageError, StageName,
     maker::{ImageMaker, ImageOrder, News, Source},
-    record::Record,
-    run::{Task, tell_end},
+    record::{Last, Record},
+    run::Task,
     runner::Origin,
 };
 use crate::{
@@ -15,17 +15,19 @@ use crate::{
     release::{Artifact, Image, StageVerdict},
     secret::{DEADLINE, Secret, resolve},
 };
+use jiff::Timestamp;
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::Path};
 
 /// What else decides which image is made of an executable: how we make it. To be raised when that changes.
 const BINARY_IMAGE_FORMAT: &str = "1";
 
 /// What the `image` stage of one service is to do.
-pub(super) struct ImagePlan {
-    why: Why,
+struct ImagePlan {
+    /// The image that still stands for what would be made, and since when; or why one must be made.
+    why: Result<(Image, Timestamp), RunReason>,
     fingerprint: Fingerprint,
     stamps: Stamps,
-    record: Option<Record>,
+    last: Last,
 }
 
 /// Makes the image of a service, unless nothing has changed; tells it as events.
@@ -39,38 +41,28 @@ pub(super) async fn run(
     emit: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<(StageVerdict, Image), StageError> {
     let task = Task { stage: StageName::Image, service: Some(&stage.service), emit };
-    let plan = match plan(context, stage, artifact, maker, force).await {
-        Ok(plan) => plan,
-        Err(error) => return Err(task.failed(context, error)),
-    };
-    let made = match (&plan.why, plan.record.as_ref().and_then(|record| record.image.clone())) {
-        (Why::Skip { since }, Some(image)) => {
-            task.skipped(*since);
-            if let Some(mut record) = plan.record.filter(|record| record.stamps != plan.stamps) {
-                record.stamps = plan.stamps;
+    let planned = plan(context, stage, artifact, maker, force).await;
+    let ImagePlan { why, fingerprint, stamps, last } =
+        planned.map_err(|error| task.failed(context, error))?;
+    let reason = match why {
+        Ok((image, since)) => {
+            task.skipped(since);
+            if let Some(mut record) = last.record.filter(|record| record.stamps != stamps) {
+                record.stamps = stamps;
                 // A cache: the stage is no worse off without it.
                 let _ = record.write(&context.state, StageName::Image, Some(&stage.service));
             }
             return Ok((StageVerdict::SkippedUnchanged, image));
         }
-        (why, _) => {
-            let started = task.started(why);
-            let made = make(context, stage, artifact, origin, maker, &task).await;
-            tell_end(context, &task, started, made, |image| {
-                format!("{} ({})", image.id.short(), super::build::size(image.size_bytes))
-            })
-        }
+        Err(reason) => reason,
     };
-    let mut record = Record::new(made.is_ok(), plan.fingerprint, plan.stamps);
-    record.image = made.as_ref().ok().cloned();
-    let is_cancelled = made.as_ref().is_err_and(StageError::is_cancelled);
-    if !is_cancelled {
-        let written = record.write(&context.state, StageName::Image, Some(&stage.service));
-        if made.is_ok() {
-            written.map_err(|source| StageError::Record { stage: StageName::Image, source })?;
-        }
-    }
-    Ok((StageVerdict::Passed, made?))
+    let started = task.started(&reason);
+    let made = make(context, stage, artifact, origin, maker, &task).await;
+    let record = Record::new(true, fingerprint, stamps);
+    let made = task.keep(context, started, record, made, |image| {
+        format!("{} ({})", image.id.short(), super::build::size(image.size_bytes))
+    })?;
+    Ok((StageVerdict::Passed, made))
 }
 
 async fn plan(
@@ -82,11 +74,8 @@ async fn plan(
 ) -> Result<ImagePlan, StageError> {
     let at = |source| StageError::Maker { stage: StageName::Image, service: stage.service.clone(), source };
     let facts = maker.facts().await.map_err(at)?;
-    let (record, unreadable) = match Record::read(&context.state, StageName::Image, Some(&stage.service)) {
-        Ok(record) => (record, false),
-        Err(_) => (None, true),
-    };
-    let stamps = record.as_ref().map(|record| record.stamps.clone()).unwrap_or_default();
+    let last = Last::read(&context.state, StageName::Image, Some(&stage.service));
+    let stamps = last.record.as_ref().map(|record| record.stamps.clone()).unwrap_or_default();
     let mut values = BTreeMap::from([
         ("the engine".to_owned(), facts.engine),
         ("the engine's version".to_owned(), facts.version),
@@ -108,20 +97,14 @@ async fn plan(
     });
     let (files, stamps) = reading.await.expect("reading a context does not panic")?;
     let fingerprint = Fingerprint { files, values };
-    let why = match &record {
-        _ if force => Why::Run(RunReason::Forced),
-        _ if unreadable => Why::Run(RunReason::RecordUnreadable),
-        None => Why::Run(RunReason::FirstTime),
-        Some(record) => match (fingerprint.difference_from(&record.fingerprint), &record.image) {
-            (Some(difference), _) => Why::Run(RunReason::Inputs(difference)),
-            (None, Some(image)) if record.passed => match maker.has(image.id).await.map_err(at)? {
-                true => Why::Skip { since: record.at },
-                false => Why::Run(RunReason::ImageGone(image.id)),
-            },
-            (None, _) => Why::Run(RunReason::FailedLastTime),
+    let why = match last.image(&fingerprint, force) {
+        Ok((image, since)) => match maker.has(image.id).await.map_err(at)? {
+            true => Ok((image.clone(), since)),
+            false => Err(RunReason::ImageGone(image.id)),
         },
+        Err(reason) => Err(reason),
     };
-    Ok(ImagePlan { why, fingerprint, stamps, record })
+    Ok(ImagePlan { why, fingerprint, stamps, last })
 }
 
 /// All that the builder is given, by the path in the project.
@@ -173,7 +156,7 @@ async fn make(
 ) -> Result<Image, StageError> {
     let order = ImageOrder {
         source: source(context, stage, artifact).await?,
-        labels: origin.labels(),
+        labels: origin.labels().into(),
         epoch: origin.commit_time,
         repository: stage.repository.clone(),
         timeout: stage.timeout,

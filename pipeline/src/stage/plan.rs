@@ -1,6 +1,9 @@
 //! Which stages run, and why.
 
-use super::{ArtifactSpec, BuildStage, Context, Stage, StageError, StageName, TestStage, record::Record};
+use super::{
+    ArtifactSpec, BuildStage, Context, Stage, StageError, StageName, TestStage,
+    record::{Last, Record},
+};
 use crate::{
     digest::Digest,
     fingerprint::{self, Difference, Fingerprint, Hashes, Scope, Stamps, Workspace},
@@ -103,8 +106,8 @@ pub(super) fn unchanged_since(since: Timestamp) -> String {
 }
 
 /// Plans all stages that read the project alone, before the first one runs; what is made of images is planned when they are
-/// there. Asks git, cargo and rustc, and reads files, but changes nothing. It blocks
-/// for some 30 ms (more when large files are hashed for the first time).
+/// there. Asks git, cargo and rustc, and reads files, but changes nothing. It blocks for some 30 ms (more when large files
+/// are hashed for the first time).
 ///
 /// # Errors
 /// If a stage's inputs cannot be read, or do not fit the project.
@@ -132,11 +135,7 @@ fn plan_stage(
     toolchain: Option<String>,
 ) -> Result<StagePlan, StageError> {
     let name = stage.name();
-    let variant = stage.variant();
-    let (record, unreadable) = match Record::read(&context.state, name, variant.as_ref()) {
-        Ok(record) => (record, false),
-        Err(_) => (None, true), // It is a cache: the stage runs, and says so.
-    };
+    let Last { record, is_unreadable } = Last::read(&context.state, name, stage.variant().as_ref());
     let mut scope = match stage {
         Stage::Test(test) => scope_of_test(test),
         Stage::Build(build) => scope_of_build(build, workspace.as_deref())?,
@@ -153,7 +152,7 @@ fn plan_stage(
         fingerprint::take(&context.root, &scope, workspace.as_deref(), &mut hashes).map_err(at)?;
     let why = match &record {
         _ if force => Why::Run(RunReason::Forced),
-        _ if unreadable => Why::Run(RunReason::RecordUnreadable),
+        _ if is_unreadable => Why::Run(RunReason::RecordUnreadable),
         None => Why::Run(RunReason::FirstTime),
         Some(record) => match reason_to_run(stage, record, &fingerprint, &mut hashes).map_err(at)? {
             Some(reason) => Why::Run(reason),

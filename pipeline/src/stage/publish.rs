@@ -1,10 +1,10 @@
 //! The `publish` stage: the image of one service, in its registry, under its tags.
 
 use super::{
-    Context, PublishStage, RunReason, StageError, StageName, Why,
+    Context, PublishStage, RunReason, StageError, StageName,
     maker::{ImageMaker, News, PublishOrder},
-    record::Record,
-    run::{Task, tell_end},
+    record::{Last, Record},
+    run::Task,
     runner::Origin,
 };
 use crate::{
@@ -14,10 +14,8 @@ use crate::{
     image::reference::Tag,
     release::{Image, StageVerdict},
 };
+use jiff::Timestamp;
 use std::collections::BTreeMap;
-
-/// The longest tag, in characters: the limit of the distribution specification.
-const TAG_MAX: usize = 128;
 
 /// The tag of the newest image of the default branch, as everybody's tools know it.
 const LATEST: &str = "latest";
@@ -35,15 +33,15 @@ pub(super) async fn run(
     let task = Task { stage: StageName::Publish, service: Some(&stage.service), emit };
     let (first, others) = (content_tag(image.id), tags(origin, &stage.default_branch));
     let fingerprint = fingerprint(stage, image, &others);
-    let (why, record) = match plan(context, stage, maker, &fingerprint, force).await {
-        Ok(planned) => planned,
-        Err(error) => return Err(task.failed(context, error)),
+    let planned = plan(context, stage, maker, &fingerprint, force).await;
+    let reason = match planned.map_err(|error| task.failed(context, error))? {
+        Ok((published, since)) => {
+            task.skipped(since);
+            return Ok((StageVerdict::SkippedUnchanged, published));
+        }
+        Err(reason) => reason,
     };
-    if let (Why::Skip { since }, Some(published)) = (&why, record.and_then(|record| record.image)) {
-        task.skipped(*since);
-        return Ok((StageVerdict::SkippedUnchanged, published));
-    }
-    let started = task.started(&why);
+    let started = task.started(&reason);
     let order = PublishOrder {
         image: image.id,
         repository: stage.repository.clone(),
@@ -52,18 +50,11 @@ pub(super) async fn run(
         timeout: stage.timeout,
     };
     let published = publish(context, stage, image, &order, maker, &task).await;
-    let published = tell_end(context, &task, started, published, |image| {
+    let record = Record::new(true, fingerprint, Stamps::default());
+    let published = task.keep(context, started, record, published, |image| {
         format!("{}@{} ({})", image.repository, image.digest.short(), image.tags.join(", "))
-    });
-    let mut record = Record::new(published.is_ok(), fingerprint, Stamps::default());
-    record.image = published.as_ref().ok().cloned();
-    if !published.as_ref().is_err_and(StageError::is_cancelled) {
-        let written = record.write(&context.state, StageName::Publish, Some(&stage.service));
-        if published.is_ok() {
-            written.map_err(|source| StageError::Record { stage: StageName::Publish, source })?;
-        }
-    }
-    Ok((StageVerdict::Passed, published?))
+    })?;
+    Ok((StageVerdict::Passed, published))
 }
 
 fn fingerprint(stage: &PublishStage, image: &Image, tags: &[Tag]) -> Fingerprint {
@@ -77,33 +68,23 @@ fn fingerprint(stage: &PublishStage, image: &Image, tags: &[Tag]) -> Fingerprint
     Fingerprint { files: BTreeMap::new(), values }
 }
 
+/// The image as it is published under these tags, and since when; or why that must be done.
 async fn plan(
     context: &Context,
     stage: &PublishStage,
     maker: &dyn ImageMaker,
     fingerprint: &Fingerprint,
     force: bool,
-) -> Result<(Why, Option<Record>), StageError> {
+) -> Result<Result<(Image, Timestamp), RunReason>, StageError> {
     let at = |source| StageError::Maker { stage: StageName::Publish, service: stage.service.clone(), source };
-    let record = match Record::read(&context.state, StageName::Publish, Some(&stage.service)) {
-        Ok(record) => record,
-        Err(_) => return Ok((Why::Run(RunReason::RecordUnreadable), None)),
-    };
-    let why = match &record {
-        _ if force => Why::Run(RunReason::Forced),
-        None => Why::Run(RunReason::FirstTime),
-        Some(record) => match (fingerprint.difference_from(&record.fingerprint), &record.image) {
-            (Some(difference), _) => Why::Run(RunReason::Inputs(difference)),
-            (None, Some(image)) if record.passed => {
-                match maker.is_published(&stage.repository, image.digest).await.map_err(at)? {
-                    true => Why::Skip { since: record.at },
-                    false => Why::Run(RunReason::Unpublished(image.digest)),
-                }
-            }
-            (None, _) => Why::Run(RunReason::FailedLastTime),
+    let last = Last::read(&context.state, StageName::Publish, Some(&stage.service));
+    Ok(match last.image(fingerprint, force) {
+        Ok((image, since)) => match maker.is_published(&stage.repository, image.digest).await.map_err(at)? {
+            true => Ok((image.clone(), since)),
+            false => Err(RunReason::Unpublished(image.digest)),
         },
-    };
-    Ok((why, record))
+        Err(reason) => Err(reason),
+    })
 }
 
 async fn publish(
@@ -157,7 +138,8 @@ fn tags(origin: &Origin, default_branch: &str) -> Vec<Tag> {
 /// The name of a branch with what no tag can have replaced by dashes: `feature/x` → `feature-x`.
 fn as_tag(branch: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    let tag: String = branch.chars().map(|c| if allowed(c) { c } else { '-' }).take(TAG_MAX).collect();
+    let tag: String =
+        branch.chars().map(|c| if allowed(c) { c } else { '-' }).take(Tag::LENGTH_MAX).collect();
     tag.trim_start_matches(['.', '-']).to_owned()
 }
 

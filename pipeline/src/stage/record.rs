@@ -1,7 +1,7 @@
 //! What is remembered of a stage's last run: `<state>/stages/<stage>.json`, or `<stage>-<service>.json` where each service
 //! has its own. It is a cache: without it the stage runs.
 
-use super::StageName;
+use super::{RunReason, StageName};
 use crate::{
     fingerprint::{Fingerprint, Stamps},
     name::Name,
@@ -66,6 +66,40 @@ impl Record {
     pub(super) fn write(&self, state: &Path, stage: StageName, service: Option<&Name>) -> io::Result<()> {
         store::create_folder(&state.join("stages"))?;
         store::write_json(&path(state, stage, service), self, store::PUBLIC)
+    }
+}
+
+/// The last run, as far as it can be read.
+pub(super) struct Last {
+    /// Its record, if there is one that can be read.
+    pub(super) record: Option<Record>,
+    /// Whether there is one that cannot. It is a cache: the stage runs, and says so.
+    pub(super) is_unreadable: bool,
+}
+
+impl Last {
+    /// Reads the record of a stage, or of a service's part of it.
+    pub(super) fn read(state: &Path, stage: StageName, service: Option<&Name>) -> Self {
+        match Record::read(state, stage, service) {
+            Ok(record) => Self { record, is_unreadable: false },
+            Err(_) => Self { record: None, is_unreadable: true },
+        }
+    }
+
+    /// The image that stands for what reads this now, if it is still where it was put, and since when; or why it must be
+    /// made anew.
+    pub(super) fn image(&self, now: &Fingerprint, force: bool) -> Result<(&Image, Timestamp), RunReason> {
+        let record = match &self.record {
+            _ if force => return Err(RunReason::Forced),
+            None if self.is_unreadable => return Err(RunReason::RecordUnreadable),
+            None => return Err(RunReason::FirstTime),
+            Some(record) => record,
+        };
+        match (now.difference_from(&record.fingerprint), &record.image) {
+            (Some(difference), _) => Err(RunReason::Inputs(difference)),
+            (None, Some(image)) if record.passed => Ok((image, record.at)),
+            (None, _) => Err(RunReason::FailedLastTime),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     event::Event,
     name::Name,
     process::{Argv, Finished, ProcessError, Stream},
-    release::{Artifact, StageVerdict},
+    release::{Artifact, Image, StageVerdict},
 };
 use jiff::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
@@ -34,13 +34,9 @@ pub(super) struct Task<'a> {
 
 impl Task<'_> {
     /// It begins; returns when.
-    pub(super) fn started(&self, why: &Why) -> Instant {
-        let because = match why {
-            Why::Run(reason) => reason.to_string(),
-            // What is recorded of that run was lost meanwhile.
-            Why::Skip { .. } => RunReason::RecordUnreadable.to_string(),
-        };
-        (self.emit)(Event::StageStarted { stage: self.stage, service: self.service.cloned(), because });
+    pub(super) fn started(&self, reason: &RunReason) -> Instant {
+        let (service, because) = (self.service.cloned(), reason.to_string());
+        (self.emit)(Event::StageStarted { stage: self.stage, service, because });
         Instant::now()
     }
 
@@ -65,6 +61,47 @@ impl Task<'_> {
         (self.emit)(Event::StagePassed { stage: self.stage, service, duration_ms, summary });
     }
 
+    /// Tells how it ended.
+    fn ended<T>(
+        &self,
+        context: &Context,
+        started: Instant,
+        ended: Result<T, StageError>,
+        summary: impl FnOnce(&T) -> String,
+    ) -> Result<T, StageError> {
+        match ended {
+            Ok(made) => {
+                self.passed(started, summary(&made));
+                Ok(made)
+            }
+            Err(error) => Err(self.failed(context, error)),
+        }
+    }
+
+    /// Writes down how it ended, for the next run, and then tells it. `record` is that of a run that passed.
+    pub(super) fn keep(
+        &self,
+        context: &Context,
+        started: Instant,
+        mut record: Record,
+        made: Result<Image, StageError>,
+        summary: impl FnOnce(&Image) -> String,
+    ) -> Result<Image, StageError> {
+        let (stage, service) = (self.stage, self.service);
+        let made = made.and_then(|image| {
+            record.image = Some(image.clone());
+            let written = record.write(&context.state, stage, service);
+            written.map_err(|source| StageError::Record { stage, source })?;
+            Ok(image)
+        });
+        if made.as_ref().is_err_and(|error| !error.is_cancelled()) {
+            (record.passed, record.image) = (false, None);
+            // A record that cannot be written is no second error: the first is what the user must see.
+            let _ = record.write(&context.state, stage, service);
+        }
+        self.ended(context, started, made, summary)
+    }
+
     /// It failed, which is told unless it was cancelled.
     pub(super) fn failed(&self, context: &Context, error: StageError) -> StageError {
         if !error.is_cancelled() {
@@ -80,23 +117,6 @@ impl Task<'_> {
     }
 }
 
-/// Tells how a task ended.
-pub(super) fn tell_end<T>(
-    context: &Context,
-    task: &Task<'_>,
-    started: Instant,
-    ended: Result<T, StageError>,
-    summary: impl FnOnce(&T) -> String,
-) -> Result<T, StageError> {
-    match ended {
-        Ok(made) => {
-            task.passed(started, summary(&made));
-            Ok(made)
-        }
-        Err(error) => Err(task.failed(context, error)),
-    }
-}
-
 /// Runs one stage, or skips it, as it was planned; tells it as events.
 ///
 /// # Errors
@@ -108,11 +128,17 @@ pub async fn run_stage(
 ) -> Result<StageResult, StageError> {
     let stage = plan.name;
     let task = Task { stage, service: None, emit };
-    if let Why::Skip { since } = &plan.why {
-        task.skipped(*since);
-        return Ok(StageResult { verdict: StageVerdict::SkippedUnchanged, artifacts: skip(context, plan) });
-    }
-    let started = task.started(&plan.why);
+    let reason = match &plan.why {
+        Why::Skip { since } => {
+            task.skipped(*since);
+            return Ok(StageResult {
+                verdict: StageVerdict::SkippedUnchanged,
+                artifacts: skip(context, plan),
+            });
+        }
+        Why::Run(reason) => reason,
+    };
+    let started = task.started(reason);
     let ended = match &plan.stage {
         Stage::Test(test) => run_test(context, &test.command, test.timeout, emit).await,
         Stage::Build(build) => {
@@ -132,7 +158,7 @@ pub async fn run_stage(
     if ended.as_ref().is_err_and(|error| !error.is_cancelled()) {
         remember_failure(context, plan);
     }
-    let (_, artifacts) = tell_end(context, &task, started, ended, |(summary, _)| summary.clone())?;
+    let (_, artifacts) = task.ended(context, started, ended, |(summary, _)| summary.clone())?;
     Ok(StageResult { verdict: StageVerdict::Passed, artifacts })
 }
 

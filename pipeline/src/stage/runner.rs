@@ -7,6 +7,7 @@ use super::{
 use crate::{
     event::Event,
     git::{self, Tree},
+    image::labels::ImageLabels,
     name::Name,
     release::{Artifact, Image, ReleaseId, StageVerdict},
 };
@@ -52,20 +53,16 @@ impl Origin {
         }
     }
 
-    /// What an image says of itself, by labels of the OCI's image specification and one of ours.
-    pub(super) fn labels(&self) -> BTreeMap<String, String> {
-        let oci = |name: &str| format!("org.opencontainers.image.{name}");
-        let release = self.release.as_ref().map(|release| release.0.clone());
+    /// What an image says of itself.
+    pub(super) fn labels(&self) -> ImageLabels {
         let seconds = self.commit_time.and_then(|time| i64::try_from(time).ok());
-        let created = seconds.and_then(|time| jiff::Timestamp::from_second(time).ok());
-        let all = [
-            ("fairlead.release".to_owned(), release.clone()),
-            (oci("version"), release),
-            (oci("revision"), self.commit.clone()),
-            (oci("source"), self.url.clone()),
-            (oci("created"), created.map(|time| time.to_string())),
-        ];
-        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+        ImageLabels {
+            release: self.release.clone(),
+            revision: self.commit.clone(),
+            source: self.url.clone(),
+            version: self.release.as_ref().map(|release| release.0.clone()),
+            created: seconds.and_then(|time| jiff::Timestamp::from_second(time).ok()),
+        }
     }
 }
 

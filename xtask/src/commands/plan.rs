@@ -59,7 +59,8 @@ pub(super) async fn make(
     };
     let environment = &opened.loaded.environment;
     if environment.protected {
-        protection::check_release(environment.name.as_str(), &release)?;
+        let has_registry = opened.loaded.project.registry.is_some();
+        protection::check_release(environment.name.as_str(), &release, has_registry)?;
     }
     let planning = opened.session.plan(&release, source.only.as_ref(), source.irreversible);
     Ok(stops.guard(planning, || Then::Leave).await.ok_or(Failure::Stopped)??)

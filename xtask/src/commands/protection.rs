@@ -52,8 +52,13 @@ pub(super) fn check_request(asked: Asked<'_>) -> Result<(), SessionError> {
     Ok(())
 }
 
-/// Checks the release that is to come to a protected environment.
-pub(super) fn check_release(environment: &str, release: &Release) -> Result<(), SessionError> {
+/// Checks the release that is to come to a protected environment; `is_published`: the project has a registry, which then has
+/// its images.
+pub(super) fn check_release(
+    environment: &str,
+    release: &Release,
+    is_published: bool,
+) -> Result<(), SessionError> {
     let id = &release.id;
     if release.dirty {
         let text =
@@ -68,6 +73,12 @@ pub(super) fn check_release(environment: &str, release: &Release) -> Result<(), 
     if let Some((stage, _)) = not_run {
         let text = format!("`{environment}` is protected: release {id} did not pass the stage `{stage}`");
         return Err(Failure::refused(text).hint("run the stage, build again, and deploy that release"));
+    }
+    if let Some((service, _)) = release.images.iter().find(|(_, image)| is_published && !image.is_published())
+    {
+        let text =
+            format!("`{environment}` is protected: the image of {service} in release {id} is in no registry");
+        return Err(Failure::refused(text).hint("publish the release, and deploy that one"));
     }
     Ok(())
 }
@@ -109,14 +120,25 @@ mod tests {
     #[test]
     fn it_takes_a_clean_release_that_passed_every_stage() {
         let release = samples::release();
-        assert!(check_release("production", &release).is_ok());
+        assert!(check_release("production", &release, true).is_ok());
+        let image = pipeline::release::Image {
+            repository: "localhost/noogh/api".to_owned(),
+            digest: pipeline::digest::Digest::of_bytes("image"),
+            id: pipeline::digest::Digest::of_bytes("image"),
+            size_bytes: 1,
+            tags: Vec::new(),
+        };
+        let images = [("api".parse().expect("a name"), image)].into();
+        let unpublished = Release { images, ..release.clone() };
+        assert!(check_release("production", &unpublished, false).is_ok(), "there is no registry");
         let unfit = [
+            unpublished,
             Release { dirty: true, ..release.clone() },
             Release { commit: None, ..release.clone() },
             Release { stages: [("test".to_owned(), StageVerdict::NotRun)].into(), ..release.clone() },
         ];
         for release in unfit {
-            let refused = check_release("production", &release).expect_err("refused");
+            let refused = check_release("production", &release, true).expect_err("refused");
             assert_eq!(refused.kind, Kind::Refused);
             assert!(!refused.hints.is_empty());
         }

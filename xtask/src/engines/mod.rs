@@ -13,6 +13,7 @@ pub(crate) use unlinked::{maker, platforms};
 
 use crate::failure::Failure;
 use deploy::config::Loaded;
+use pipeline::secret::Variables;
 use serde::Deserialize;
 use std::{
     ffi::{OsStr, OsString},
@@ -45,10 +46,9 @@ pub(crate) fn know(loaded: &Loaded) -> Result<(), Failure> {
 }
 
 /// Builds the program that has them, and becomes it. Returns only with why that is not possible.
-pub(crate) fn become_linked(arguments: &[OsString], tell: &dyn Fn(&str)) -> Failure {
-    let folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let cargo = std::env::var_os("CARGO");
-    let (Some(folder), Some(cargo)) = (folder, cargo) else {
+pub(crate) fn become_linked(variables: &Variables, arguments: &[OsString], tell: &dyn Fn(&str)) -> Failure {
+    let variable = |name: &str| variables.get(OsStr::new(name));
+    let (Some(folder), Some(cargo)) = (variable("CARGO_MANIFEST_DIR"), variable("CARGO")) else {
         let error = Failure::usage(
             "this build of the program does not know Docker engines, which the environment needs",
         );
@@ -56,7 +56,7 @@ pub(crate) fn become_linked(arguments: &[OsString], tell: &dyn Fn(&str)) -> Fail
     };
     let failed =
         |reason: String| Failure::state("the program could not be built with Docker engines").because(reason);
-    let program = match build(&cargo, &folder, tell) {
+    let program = match build(cargo, Path::new(folder), tell) {
         Ok(program) => program,
         Err(reason) => return failed(reason),
     };

@@ -16,7 +16,6 @@ mod diagnosis;
 mod elf;
 mod event;
 mod failure;
-mod labels;
 mod request;
 mod session;
 mod story;
@@ -26,8 +25,10 @@ pub use binary::{BINARY_PATH, BINARY_USER, BinaryImage};
 pub use elf::ElfError;
 pub use event::{BuildEvent, Step};
 pub use failure::{BuildError, BuildFailure};
-pub use labels::{ImageLabels, RELEASE_LABEL};
-pub use pipeline::image::words::{Platform, Word, WordError};
+pub use pipeline::image::{
+    labels::{ImageLabels, RELEASE_LABEL},
+    words::{Platform, Word, WordError},
+};
 pub use request::{Builder, DEFAULT_DEADLINE, ImageBuild, ImageName};
 pub use session::SessionError;
 

@@ -1,6 +1,6 @@
 //! The labels by which an image says what it was made of.
 
-use pipeline::release::ReleaseId;
+use crate::release::ReleaseId;
 use std::collections::BTreeMap;
 
 /// The label that says of which release of Fairlead an image is.
