@@ -32,6 +32,8 @@ pub struct Judge<'a> {
     pub(super) failed: BTreeSet<UnitId>,
     pub(super) failures: u32,
     pub(super) deaths: u32,
+    /// Units that ended while something was under way on them: their executor knows it when it has heard how that ended.
+    pub(super) unheard: BTreeSet<UnitId>,
     pub(super) turned: bool,
     pub(super) cancelled: bool,
     pub(super) back: Option<ReasonCode>,
@@ -63,6 +65,7 @@ impl<'a> Judge<'a> {
             failed: BTreeSet::new(),
             failures: 0,
             deaths: 0,
+            unheard: BTreeSet::new(),
             turned: false,
             cancelled: false,
             back: None,
@@ -101,6 +104,7 @@ impl<'a> Judge<'a> {
                 self.generation = self.generation.max(generation);
                 self.leaving.clear();
                 self.watch.takes_over();
+                self.deaths += std::mem::take(&mut self.unheard).len() as u32;
             }
             Happened::Began { generation, action } => self.action_began(generation, &action),
             Happened::TookHold { generation, action } => {
@@ -115,6 +119,9 @@ impl<'a> Judge<'a> {
             }
             Happened::Ended { action } => {
                 self.watch.ends(&action);
+                if action.unit().is_some_and(|unit| self.unheard.remove(unit)) {
+                    self.deaths += 1;
+                }
                 if let Action::Drain { unit, .. } = &action {
                     self.leaving.remove(unit);
                 }
@@ -234,6 +241,7 @@ impl<'a> Judge<'a> {
         self.settled = None;
         self.failures = 0;
         self.deaths = 0;
+        self.unheard.clear();
         self.waves.forget_failures();
         self.collected &= self.back.is_some();
         self.turned = self.back.is_some();
@@ -252,7 +260,11 @@ impl<'a> Judge<'a> {
             let hidden =
                 next.unreachable.contains(&unit.target) || self.now.unreachable.contains(&unit.target);
             if is_goal && ended && served && !hidden && !self.failed.contains(unit) {
-                self.deaths += 1;
+                if self.watch.is_busy(unit) {
+                    self.unheard.insert(unit.clone());
+                } else {
+                    self.deaths += 1;
+                }
             }
         }
     }

@@ -44,6 +44,11 @@ impl Watch {
         }
     }
 
+    /// Whether something is under way on a unit.
+    pub(super) fn is_busy(&self, unit: &UnitId) -> bool {
+        self.busy.contains(unit)
+    }
+
     /// A unit that was not available is being taken away.
     pub(super) fn given_up(&mut self, unit: &UnitId) {
         self.given_up.insert(unit.clone());

@@ -5,7 +5,7 @@ use crate::{
     plan::OnFailure,
     samples::{Shape, WaveShape, bundle, rolling, rolling_by},
     state::{Command, Outcome},
-    strategy::{BatchSize, Canary, Strategy},
+    strategy::{BatchSize, Canary, Rolling, Strategy},
     world::{Behaviour, EffectFault, Rule},
 };
 use std::collections::BTreeMap;
@@ -568,6 +568,36 @@ fn what_has_ended_ahead_of_its_wave_is_not_waited_for() {
             (When::At(401), Event::Silence(4_901)),
             (When::At(901), Event::Kill(4)),
         ],
+        verify: false,
+        ..Script::default()
+    });
+}
+
+/// The judge counted the end of units that were being given another weight before their executor could hear of it.
+#[test]
+fn what_ends_while_it_is_given_a_weight_counts_when_that_was_heard() {
+    keeps_the_laws(&Script {
+        shape: Shape {
+            services: vec!["api", "mcp"],
+            targets: vec!["east"],
+            replicas: 2,
+            from: Some(("old", 2)),
+            strategy: Strategy::Canary(Canary {
+                units: 2,
+                steps: vec![5, 25],
+                rolling: Rolling {
+                    batches: vec![BatchSize::Count(1), BatchSize::Percent(25), BatchSize::Percent(100)],
+                    max_surge: 1,
+                    max_unavailable: 0,
+                },
+            }),
+            failure_limit: 2,
+            bake: 1_001,
+            ..Shape::default()
+        },
+        rules: vec![new(Behaviour::ExitsAfter(3_201))],
+        events: vec![(When::At(3_501), Event::Kill(1))],
+        effect_takes: 150,
         verify: false,
         ..Script::default()
     });
