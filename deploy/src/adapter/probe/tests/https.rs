@@ -75,14 +75,15 @@ fn assert_certificate(answer: &Answer, why: &str) {
 #[tokio::test]
 async fn a_good_certificate_passes_and_its_remaining_days_are_counted() {
     let authority = Authority::new();
-    let in_days = |days| {
-        let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 86_400;
-        date_time_ymd(1970, 1, 1) + Duration::from_secs((now + days) * 86_400)
+    // An hour more, so that the days stay the same while this runs.
+    let in_days = |days: u64| {
+        let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        date_time_ymd(1970, 1, 1) + now + Duration::from_secs(days * 86_400 + 3_600)
     };
     let address = authority.serve(|params| params.not_after = in_days(20)).await;
     assert_eq!(ask_tls(address, authority.path(), "api.test", None).await, Answer::Pass);
     assert_eq!(ask_tls(address, authority.path(), "api.test", Some(10)).await, Answer::Pass);
-    assert_certificate(&ask_tls(address, authority.path(), "api.test", Some(30)).await, "expires in 19 days");
+    assert_certificate(&ask_tls(address, authority.path(), "api.test", Some(30)).await, "expires in 20 days");
 }
 
 #[tokio::test]
