@@ -139,6 +139,7 @@ impl<'a> Judge<'a> {
             Happened::Failed { unit, reason } => self.failure(unit, reason),
             Happened::Turned { reason, unit } => self.turn(reason, unit.as_ref()),
             Happened::WentForward => {
+                self.watch.goes_forward();
                 if self.back.is_some() {
                     self.broken(Law::NeverTwice, "rollout", "it went forward after it had turned back");
                 }

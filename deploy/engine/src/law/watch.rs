@@ -25,6 +25,8 @@ pub(super) struct Watch {
     ended: BTreeMap<UnitId, u32>,
     /// Units on which something is under way, which has a deadline of its own.
     busy: BTreeSet<UnitId>,
+    /// Whether units are being moved: what is prepared before has deadlines of its own, and waits for no unit.
+    moves: bool,
 }
 
 impl Watch {
@@ -34,7 +36,13 @@ impl Watch {
             self.ended.remove(unit);
             self.given_up.remove(unit);
             self.busy.insert(unit.clone());
+            self.moves = true;
         }
+    }
+
+    /// All is prepared.
+    pub(super) fn goes_forward(&mut self) {
+        self.moves = true;
     }
 
     /// Its executor heard how it ended.
@@ -103,7 +111,7 @@ impl Judge<'_> {
         let runs = next.units.iter().filter(|(_, now)| now.running).map(|(unit, _)| unit);
         let reached = runs.filter(|unit| !self.waves.is_ahead(self.plan, unit)).cloned();
         self.watch.ran.extend(reached);
-        let forward = !self.turned && self.settled.is_none() && self.outcome.is_none();
+        let forward = self.watch.moves && !self.turned && self.settled.is_none() && self.outcome.is_none();
         let is_goal = |unit: &UnitId| self.wants_forward(unit) && !self.waves.is_ahead(self.plan, unit);
         let mut ended = BTreeMap::new();
         for (unit, _) in next.units.iter().filter(|(_, now)| !now.running && !now.told_to_stop) {

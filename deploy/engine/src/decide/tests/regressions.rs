@@ -602,3 +602,22 @@ fn what_ends_while_it_is_given_a_weight_counts_when_that_was_heard() {
         ..Script::default()
     });
 }
+
+/// The judge took a unit for waited for while the bundle was still being brought to its target.
+#[test]
+fn what_has_ended_before_all_is_prepared_is_not_waited_for() {
+    keeps_the_laws(&Script {
+        shape: Shape {
+            replicas: 1,
+            from: Some(("new", 1)),
+            strategy: rolling(1, 0),
+            failure_limit: 0,
+            bake: 0,
+            ..Shape::default()
+        },
+        events: vec![(When::At(101), Event::Kill(0)), (When::At(0), Event::Outage(0, 2_101))],
+        effect_takes: 1_501,
+        verify: false,
+        ..Script::default()
+    });
+}
