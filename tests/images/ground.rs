@@ -1,17 +1,36 @@
 //! A project that is deployed to an engine, by way of a registry.
 
 use serde_json::Value;
-use std::{fs, path::PathBuf};
+use std::{fs, ops::Deref, path::PathBuf};
 use tempfile::TempDir;
-use tests::{Engine, Generation, Output, Project, Registry, Shape, program_with_engines, static_service};
+use tests::{
+    Background, Engine, Generation, Output, Project, Registry, Shape, program_with_engines, static_service,
+};
 
 /// The environment that it is deployed to.
 pub(crate) const ENVIRONMENT: &str = "engine";
 
+/// The engine that a project is deployed to.
+pub(crate) enum Host {
+    Shared(&'static Engine),
+    Own(Engine),
+}
+
+impl Deref for Host {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        match self {
+            Self::Shared(engine) => engine,
+            Self::Own(engine) => engine,
+        }
+    }
+}
+
 /// The project and what it goes to.
 pub(crate) struct Ground {
     pub(crate) project: Project,
-    pub(crate) engine: &'static Engine,
+    pub(crate) engine: Host,
     pub(crate) registry: Registry,
     /// Where the login for the registry is.
     logins: TempDir,
@@ -20,13 +39,19 @@ pub(crate) struct Ground {
 impl Ground {
     /// With one service, the API, whose image is made of its executable.
     pub(crate) fn new(generation: Generation) -> Self {
-        let (engine, registry) = (Engine::shared(generation), Registry::start());
-        let mut project = Project::with(Shape::api_only());
+        Self::with(Host::Shared(Engine::shared(generation)), Project::with(Shape::api_only()))
+    }
+
+    /// With this project and this engine.
+    pub(crate) fn with(engine: Host, mut project: Project) -> Self {
+        let registry = Registry::start();
         project.is_not_judged("the witness looks at processes");
         project.use_program(program_with_engines().to_owned());
         let logins = tempfile::tempdir().expect("a folder");
         let ground = Self { project, engine, registry, logins };
         ground.log_in();
+        let service = fs::read(static_service()).expect("an executable");
+        ground.project.replace_artifact("api", &service);
         ground.configure();
         ground
     }
@@ -48,8 +73,6 @@ impl Ground {
     }
 
     fn configure(&self) {
-        let service = fs::read(static_service()).expect("an executable");
-        self.project.replace_artifact("api", &service);
         let socket = format!("unix://{}", self.engine.socket().display());
         let registry = self.registry.address();
         self.project.edit("fairlead.toml", |text| {
@@ -66,17 +89,32 @@ impl Ground {
         self.project.commit();
     }
 
+    /// Changes the shape, rewrites the configuration and commits it.
+    pub(crate) fn reshape(&mut self, change: impl FnOnce(&mut Shape)) {
+        self.project.reshape(change);
+        self.configure();
+    }
+
+    /// Starts the program with the login.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Background {
+        self.project.spawn_with(arguments, &[("DOCKER_CONFIG", self.logins.path().as_os_str())])
+    }
+
+    /// Starts a deploy with its events as JSON lines.
+    pub(crate) fn spawn_deploy(&self) -> Background {
+        self.spawn(&["deploy", ENVIRONMENT, "--format", "json"])
+    }
+
     /// Runs the program with the login.
     #[track_caller]
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        let logins = ("DOCKER_CONFIG", self.logins.path().as_os_str());
-        self.project.spawn_with(arguments, &[logins]).wait()
+        self.spawn(arguments).wait()
     }
 
     /// Deploys, and gives the events of the pipeline as they were told.
     #[track_caller]
     pub(crate) fn deploy(&self, code: i32) -> Vec<Value> {
-        let output = self.run(&["deploy", ENVIRONMENT, "--format", "json"]).expect(code);
+        let output = self.spawn_deploy().wait().expect(code);
         output.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 

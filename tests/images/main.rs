@@ -1,5 +1,8 @@
 //! From a commit to containers: images made by real engines of both generations, published to a real registry that asks
 //! for a password, and deployed. The engine and the registry are the judges.
 
+mod bundle;
+mod faults;
 mod ground;
 mod pipeline;
+mod traffic;

@@ -117,6 +117,24 @@ impl Engine {
         client
     }
 
+    /// Ends its process as a crash does. What it had stays, and [`Engine::go_on`] starts it again.
+    ///
+    /// # Panics
+    /// With what the script says.
+    #[track_caller]
+    pub fn halt(&self) {
+        run("engine", ["halt"].as_ref(), self.folder(), None);
+    }
+
+    /// Starts it again after [`Engine::halt`], with what it had.
+    ///
+    /// # Panics
+    /// With what the script says.
+    #[track_caller]
+    pub fn go_on(&self) {
+        run("engine", ["go-on"].as_ref(), self.folder(), None);
+    }
+
     /// Ends it, and says if something of it could not be taken away; dropping it does the same.
     ///
     /// # Panics
