@@ -1,7 +1,7 @@
 //! The same bundle back: what the engine says of the containers before, and what is mounted in them, is what must be there
 //! after.
 
-use crate::ground::Ground;
+use crate::ground::{Ground, files_below};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path};
 use tests::{Generation, event_name};
@@ -15,7 +15,7 @@ fn identity(container: &Value) -> Value {
         .iter()
         .map(|mount| {
             let source = mount["Source"].as_str().expect("a path");
-            let files = files_below(Path::new(source));
+            let files = contents_of(Path::new(source));
             assert!(!files.is_empty(), "nothing is mounted: {mount}");
             let mount_path = mount["Destination"].as_str().expect("a path");
             (mount_path, json!({"writable": mount["RW"], "files": files}))
@@ -38,25 +38,13 @@ fn variables(config: &Value) -> Vec<&str> {
 }
 
 /// Path → mode, owner, bytes.
-fn files_below(folder: &Path) -> BTreeMap<String, String> {
-    let mut files = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(&next).expect("a folder of the engine") {
-            let (path, metadata) =
-                entry.and_then(|entry| Ok((entry.path(), entry.metadata()?))).expect("an entry");
-            if metadata.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let bytes = fs::read(&path).expect("a file of the engine");
-            let name = path.strip_prefix(folder).expect("it is below").display().to_string();
-            let what =
-                format!("{:o} {} {}", metadata.mode(), metadata.uid(), String::from_utf8_lossy(&bytes));
-            files.insert(name, what);
-        }
-    }
-    files
+fn contents_of(folder: &Path) -> BTreeMap<String, String> {
+    let contents = files_below(folder).into_iter().map(|path| {
+        let (metadata, bytes) = (fs::metadata(&path).expect("a file"), fs::read(&path).expect("a file"));
+        let name = path.strip_prefix(folder).expect("it is below").display().to_string();
+        (name, format!("{:o} {} {}", metadata.mode(), metadata.uid(), String::from_utf8_lossy(&bytes)))
+    });
+    contents.collect()
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! A project that is deployed to an engine, by way of a registry.
 
 use serde_json::Value;
-use std::{fs, ops::Deref, path::PathBuf};
+use std::{
+    ffi::OsStr,
+    fs,
+    ops::Deref,
+    path::{Path, PathBuf},
+};
 use tempfile::TempDir;
 use tests::{
     Background, Engine, Generation, Output, Project, Registry, Shape, program_with_engines, static_service,
@@ -102,7 +107,14 @@ impl Ground {
 
     /// Starts a deploy with its events as JSON lines.
     pub(crate) fn spawn_deploy(&self) -> Background {
-        self.spawn(&["deploy", ENVIRONMENT, "--format", "json"])
+        self.spawn_deploy_with(&[])
+    }
+
+    /// The same with these variables.
+    pub(crate) fn spawn_deploy_with(&self, variables: &[(&str, &OsStr)]) -> Background {
+        let logins = ("DOCKER_CONFIG", self.logins.path().as_os_str());
+        let variables: Vec<_> = variables.iter().copied().chain([logins]).collect();
+        self.project.spawn_with(&["deploy", ENVIRONMENT, "--format", "json"], &variables)
     }
 
     /// Runs the program with the login.
@@ -163,4 +175,17 @@ impl Drop for Ground {
             assert_eq!(self.containers(), [""; 0], "containers are left");
         }
     }
+}
+
+/// Every file below a folder; none if there is no such folder.
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).into_iter().flatten() {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files
 }

@@ -2,6 +2,7 @@
 //! for a password, and deployed. The engine and the registry are the judges.
 
 mod bundle;
+mod crash;
 mod faults;
 mod ground;
 mod pipeline;

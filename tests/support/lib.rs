@@ -25,7 +25,7 @@ pub use ports::Port;
 pub use processes::{Process, processes_under, signal};
 pub use program::{
     Background, Binaries, Output, binaries, event_name, is_action, program_with_engines,
-    program_with_fail_points, static_service,
+    program_with_engines_and_fail_points, program_with_fail_points, static_service,
 };
 pub use project::Project;
 pub use recorder::{Recorder, Sample};

@@ -86,6 +86,22 @@ pub fn program_with_engines() -> &'static Path {
     })
 }
 
+/// The same with fail points, in the folder of [`program_with_fail_points`].
+///
+/// # Panics
+/// If it does not build.
+pub fn program_with_engines_and_fail_points() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let folder = binaries().xtask.parent().and_then(Path::parent).expect("it is in a target folder");
+        let folder = folder.join("fail-points");
+        let folder = folder.to_str().expect("the repository's path is UTF-8");
+        let words = ["-p", "xtask", "--features", "docker,fail-points", "--bin", "xtask-docker"];
+        let made = cargo_build(&[&words[..], &["--target-dir", folder]].concat());
+        made.get("xtask-docker").expect("cargo makes what it is asked for").clone()
+    })
+}
+
 /// Builds a reference service that is linked statically, once in each test run, and says where it is.
 ///
 /// # Panics

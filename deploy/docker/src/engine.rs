@@ -23,6 +23,7 @@ use futures::{
     future::ready,
     stream::{BoxStream, iter, once},
 };
+use pipeline::crossing;
 use std::{collections::HashMap, future::Future, time::Duration};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -96,7 +97,10 @@ impl Engine {
             labels: Some(labels),
             ..VolumeCreateRequest::default()
         };
-        within(DEADLINE, "make the volume", name, self.docker.create_volume(request)).await
+        crossing!("engine.make-volume.before");
+        let made = within(DEADLINE, "make the volume", name, self.docker.create_volume(request)).await;
+        crossing!("engine.make-volume.after");
+        made
     }
 
     /// A volume, if there is one of that name.
@@ -107,7 +111,10 @@ impl Engine {
     /// Removes a volume; one that is not there is removed.
     pub(crate) async fn remove_volume(&self, name: &str) -> Result<()> {
         let removed = self.docker.remove_volume(name, None::<RemoveVolumeOptions>);
-        if_there(within(DEADLINE, "remove the volume", name, removed).await).map(drop)
+        crossing!("engine.remove-volume.before");
+        let removed = within(DEADLINE, "remove the volume", name, removed).await;
+        crossing!("engine.remove-volume.after");
+        if_there(removed).map(drop)
     }
 
     /// All containers of a kind, whatever their state.
@@ -121,11 +128,18 @@ impl Engine {
     pub(crate) async fn make_container(&self, name: &str, body: ContainerCreateBody) -> Result<String> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let made = self.docker.create_container(Some(options), body);
-        Ok(within(DEADLINE, "make the container", name, made).await?.id)
+        crossing!("engine.make-container.before");
+        let made = within(DEADLINE, "make the container", name, made).await;
+        crossing!("engine.make-container.after");
+        Ok(made?.id)
     }
 
     pub(crate) async fn start_container(&self, name: &str) -> Result<()> {
-        within(DEADLINE, "start the container", name, self.docker.start_container(name, None)).await
+        crossing!("engine.start-container.before");
+        let started =
+            within(DEADLINE, "start the container", name, self.docker.start_container(name, None)).await;
+        crossing!("engine.start-container.after");
+        started
     }
 
     /// A container by name or id, if there is one.
@@ -138,7 +152,10 @@ impl Engine {
     pub(crate) async fn signal(&self, name: &str, signal: &str) -> Result<()> {
         let options = KillContainerOptionsBuilder::default().signal(signal).build();
         let sent = self.docker.kill_container(name, Some(options));
-        match within(DEADLINE, "signal the container", name, sent).await {
+        crossing!("engine.signal.before");
+        let sent = within(DEADLINE, "signal the container", name, sent).await;
+        crossing!("engine.signal.after");
+        match sent {
             Err(error) if error.is_missing() || error.is_conflict() => Ok(()),
             sent => sent,
         }
@@ -168,7 +185,10 @@ impl Engine {
     pub(crate) async fn remove_container(&self, name: &str) -> Result<()> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let removed = self.docker.remove_container(name, Some(options));
-        match within(DEADLINE, "remove the container", name, removed).await {
+        crossing!("engine.remove-container.before");
+        let removed = within(DEADLINE, "remove the container", name, removed).await;
+        crossing!("engine.remove-container.after");
+        match removed {
             Err(error) if error.is_missing() => Ok(()),
             // Somebody else is just doing it.
             Err(error) if error.is_conflict() => {
@@ -188,7 +208,10 @@ impl Engine {
         let options = UploadToContainerOptionsBuilder::default().path(folder).build();
         let body = bollard::body_full(Bytes::from_owner(tar));
         let put = self.docker.upload_to_container(container, Some(options), body);
-        within(UPLOAD_DEADLINE, "put files into", container, put).await
+        crossing!("engine.upload.before");
+        let put = within(UPLOAD_DEADLINE, "put files into", container, put).await;
+        crossing!("engine.upload.after");
+        put
     }
 
     /// A file or folder of a container as a tar, if it is there. The container need not run.

@@ -16,7 +16,7 @@ use deploy::{
     },
     model::UnitId,
 };
-use pipeline::name::Name;
+use pipeline::{crossing, name::Name};
 use std::{
     collections::BTreeMap,
     fs::{DirBuilder, File, OpenOptions},
@@ -177,8 +177,11 @@ impl LocalRoutes {
             }
         }
         // Then the table, so that no request meets one that does not know its service.
+        crossing!("routes.table.before");
         client.set(routed(table)).await.map_err(|e| failed("give the router a table")(e.into()))?;
+        crossing!("routes.table.after");
         for (service, socket) in &opened {
+            crossing!("routes.port.before");
             client
                 .add_listener(service, socket)
                 .await

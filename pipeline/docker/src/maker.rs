@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pipeline::{
     causes::in_one_line,
+    crossing,
     digest::Digest,
     image::reference::{Repository, Which},
     secret::{DEADLINE, Variables},
@@ -94,6 +95,7 @@ impl ImageMaker for EngineImages {
                 connection.build(&request, hear).await
             }
         };
+        crossing!("image.made");
         let BuiltImage { id, size_bytes } = built.map_err(|error| MakerError {
             message: in_one_line(&error),
             excerpt: error.last_lines.clone(),
@@ -120,7 +122,9 @@ impl ImageMaker for EngineImages {
             let text = event.to_string();
             if event.is_step() { (news.step)(text) } else { (news.line)(text) }
         };
+        crossing!("image.publish.before");
         let pushed = push::push(connection, &registry, &push, &patience, &tell).await;
+        crossing!("image.publish.after");
         Ok(pushed.map_err(|error| told(&error))?.digest)
     }
 
@@ -152,7 +156,9 @@ impl ImageMaker for EngineImages {
             bytes: Bytes::copy_from_slice(manifest),
             annotations: BTreeMap::new(),
         };
+        crossing!("image.attach.before");
         let attached = registry.attach(repository, &subject, &artifact).await;
+        crossing!("image.attach.after");
         attached.map(drop).map_err(|error| told(&error))
     }
 }

@@ -13,7 +13,7 @@ pub use event::{Event, LayerState};
 
 use crate::Connection;
 use bollard::query_parameters::TagImageOptionsBuilder;
-use pipeline::digest::Digest;
+use pipeline::{crossing, digest::Digest};
 use registry::{Content, Manifest, Registry, Repository, Tag, Which};
 use std::time::Duration;
 use stream::{Failure, Lines};
@@ -259,7 +259,9 @@ impl Work<'_> {
             (self.tell)(Event::TagStays { reference, digest });
             return Ok(false);
         }
+        crossing!("image.tag.before");
         self.registry.put_manifest(repository, &which, manifest).await?;
+        crossing!("image.tag.after");
         match self.registry.digest(repository, &which).await? {
             Some(now) if now == digest => {
                 (self.tell)(Event::TagMoved { reference, from, digest });

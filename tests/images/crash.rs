@@ -1,0 +1,227 @@
+//! The program killed, or told to end, at boundaries of a deploy of containers: it can be taken up or rolled back from
+//! everywhere. Judged by what the engine lists, by the registry's files and by the record. `SWEEP_SEED` repeats a sample,
+//! `SWEEP_CONTAINERS` says how many cuts it has.
+
+use crate::ground::{Ground, Host, files_below};
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
+use tests::{
+    Engine, Generation, Output, Project, Shape, http, program_with_engines_and_fail_points, wait_for,
+};
+
+/// Cuts of the sample: each takes two to five seconds, and every kind of boundary of a deploy is to be among them.
+const CUTS: u64 = 16;
+
+/// Side by side, each on an engine of its own.
+const JOBS: u64 = 2;
+
+/// Bundles that are kept to return to: so few that rollouts remove some.
+const KEPT: usize = 2;
+
+/// A restarted router may need so long for its ports.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// Where a run is cut off, and what is done then.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    /// The number of the crossing, from 1.
+    at: u64,
+    /// The signal's name.
+    signal: &'static str,
+    /// Whether the new release fails, so that the rollout rolls back by itself.
+    fails: bool,
+    /// Whether it is carried on, rather than rolled back.
+    resumes: bool,
+}
+
+fn variable(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// The numbers below `below` in an order that a seed gives: splitmix64.
+fn drawn(seed: u64, index: u64, below: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (mixed ^ (mixed >> 31)) % below
+}
+
+fn ground(generation: Generation, fails: bool) -> Ground {
+    let mut shape = Shape::api_only();
+    shape.api().replicas = 2;
+    shape.keep_releases = KEPT as u16;
+    for (key, value) in [("interval", "50ms"), ("healthy-for", "60ms"), ("bake", "60ms")] {
+        shape.timing(key, value);
+    }
+    let mut ground = Ground::with(Host::Own(Engine::start(generation)), Project::with(shape));
+    ground.project.use_program(program_with_engines_and_fail_points().to_owned());
+    ground.deploy(0);
+    if fails {
+        ground.reshape(|shape| {
+            shape.fault("exit-after=800ms");
+            shape.timing("bake", "1s");
+        });
+    }
+    ground
+}
+
+/// Runs a deploy until it ends, one way or the other; the names of its crossings.
+fn cut_off(ground: &Ground, cut: Cut) -> (Output, Vec<String>) {
+    let list = tempfile::NamedTempFile::new().expect("a file for the crossings");
+    let at = cut.at.to_string();
+    let variables: [(&str, &OsStr); 3] = [
+        ("FAIRLEAD_CROSSINGS", list.path().as_os_str()),
+        ("FAIRLEAD_KILL_AT", at.as_ref()),
+        ("FAIRLEAD_KILL_SIGNAL", cut.signal.as_ref()),
+    ];
+    let output = ground.spawn_deploy_with(&variables).wait();
+    let lines = fs::read_to_string(list.path()).expect("the crossings");
+    let names = lines.lines().filter_map(|line| Some(line.split_once(' ')?.1.to_owned()));
+    (output, names.collect())
+}
+
+/// Plays a cut, takes up what it leaves, and judges; the name of the crossing, or `None` if the run had fewer.
+fn play(ground: &mut Ground, cut: Cut) -> Option<String> {
+    let code = if cut.fails { 10 } else { 0 };
+    let before = standing(ground);
+    ground.project.change_code("api");
+    let release = ground.project.release();
+    let (output, crossings) = cut_off(ground, cut);
+    let name = crossings.get(cut.at as usize - 1).cloned();
+    match (&name, cut.signal) {
+        (None, _) => drop(output.clone().expect(code)),
+        (Some(_), "KILL") => assert_eq!(output.signal, Some(9), "{output:?}"),
+        // It may be hit before it listens, or after it has ended.
+        (Some(_), _) if output.signal.is_some() => {}
+        (Some(_), _) => drop(output.clone().expect_one_of(&[code, 14])),
+    }
+    every_tag_is_whole(ground);
+    let is_new = match record(ground) {
+        Some(record) if !record["open"].is_null() && cut.resumes => {
+            ground.run(&["resume", crate::ground::ENVIRONMENT]).expect(code);
+            !cut.fails
+        }
+        Some(record) if !record["open"].is_null() => {
+            ground.run(&["rollback", crate::ground::ENVIRONMENT, "--yes"]).expect(0);
+            false
+        }
+        // It had not begun, or had come to its end.
+        _ => {
+            ground.run(&["deploy", crate::ground::ENVIRONMENT]).expect_one_of(&[code, 0]);
+            !cut.fails
+        }
+    };
+    judge(ground, if is_new { &release } else { &before });
+    // What was rolled back by hand is frozen.
+    ground.run(&["lock", "--unfreeze", crate::ground::ENVIRONMENT]).expect(0);
+    name
+}
+
+/// The release that stands, by the engine.
+fn standing(ground: &Ground) -> String {
+    let releases: BTreeSet<String> = ground.containers().iter().map(|id| release_of(ground, id)).collect();
+    assert_eq!(releases.len(), 1, "{releases:?}");
+    releases.into_iter().next().expect("one")
+}
+
+fn release_of(ground: &Ground, id: &str) -> String {
+    let container = ground.inspect(id);
+    let env = container["Config"]["Env"].as_array().expect("a list");
+    let value = env.iter().filter_map(Value::as_str).find_map(|one| one.strip_prefix("FAIRLEAD_RELEASE="));
+    value.expect("units know their release").to_owned()
+}
+
+/// One whole release stands, and nothing else is on the engine.
+#[track_caller]
+fn judge(ground: &Ground, release: &str) {
+    let all = ground.docker(&["ps", "--all", "--quiet", "--no-trunc"]);
+    let mut all: Vec<&str> = all.lines().collect();
+    all.sort_unstable();
+    assert_eq!(all, ground.containers(), "containers that do not run, or are no units");
+    assert_eq!(all.len(), 2);
+    assert_eq!(standing(ground), release);
+    let port = ground.project.port("api");
+    wait_for("an answer at the stable port", SETTLE, || http::get(port, "/health").is_ok().then_some(()));
+    assert_eq!(http::health(port)["release"], release);
+    let record = record(ground).expect("a record");
+    assert!(record["lease"].is_null() && record["open"].is_null(), "{record:#}");
+    let volumes = ground.docker(&["volume", "ls", "--quiet", "--filter", "label=io.fairlead.kind=bundle"]);
+    // That of what stands, and as many as are kept.
+    assert!((1..=1 + KEPT).contains(&volumes.lines().count()), "bundles that nobody needs: {volumes}");
+}
+
+fn record(ground: &Ground) -> Option<Value> {
+    let path = ground.project.state().join(crate::ground::ENVIRONMENT).join("record/record.json");
+    Some(serde_json::from_slice(&fs::read(path).ok()?).expect("a record is never torn"))
+}
+
+/// All that a tag leads to is in the registry, with the size that it should have.
+#[track_caller]
+fn every_tag_is_whole(ground: &Ground) {
+    let data = ground.registry.folder().join("data/docker/registry/v2");
+    let blob = |digest: &str| {
+        let hash = digest.trim_start_matches("sha256:");
+        data.join("blobs/sha256").join(&hash[..2]).join(hash).join("data")
+    };
+    let tags = files_below(&data.join("repositories/team/api/_manifests/tags"));
+    for link in tags.iter().filter(|path| path.ends_with("current/link")) {
+        let digest = fs::read_to_string(link).expect("a link");
+        let bytes = fs::read(blob(&digest)).unwrap_or_else(|error| panic!("{}: {error}", link.display()));
+        let manifest: Value = serde_json::from_slice(&bytes).expect("a manifest");
+        let parts = manifest["layers"].as_array().into_iter().flatten().chain([&manifest["config"]]);
+        for part in parts.filter(|part| part.is_object()) {
+            let path = blob(part["digest"].as_str().expect("a digest"));
+            let size = fs::metadata(&path).map(|metadata| metadata.len()).ok();
+            assert_eq!(size, part["size"].as_u64(), "{} leads to {part}", link.display());
+        }
+    }
+}
+
+/// How many crossings a deploy has.
+fn crossings(ground: &mut Ground, fails: bool) -> u64 {
+    let cut = Cut { at: u64::MAX, signal: "KILL", fails, resumes: true };
+    ground.project.change_code("api");
+    let (output, crossings) = cut_off(ground, cut);
+    output.expect(if fails { 10 } else { 0 });
+    crossings.len() as u64
+}
+
+#[test]
+fn a_deploy_that_is_cut_off_anywhere_can_be_taken_up_or_rolled_back() {
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    let (seed, cuts) = (variable("SWEEP_SEED", clock), variable("SWEEP_CONTAINERS", CUTS));
+    println!("SWEEP_SEED={seed} SWEEP_CONTAINERS={cuts} repeats this sample");
+    let next = &AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for job in 0..JOBS {
+            scope.spawn(move || {
+                // Each on one generation, and each way in turn.
+                let generation = Generation::ALL[job as usize % Generation::ALL.len()];
+                let mut grounds = [ground(generation, false), ground(generation, true)];
+                let counts = [crossings(&mut grounds[0], false), crossings(&mut grounds[1], true)];
+                println!("{}: {counts:?} crossings", generation.name());
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= cuts {
+                        return;
+                    }
+                    let fails = index % 4 >= 2;
+                    let cut = Cut {
+                        at: 1 + drawn(seed, index, counts[usize::from(fails)]),
+                        signal: ["KILL", "TERM", "INT"][drawn(seed, index + cuts, 3) as usize],
+                        fails,
+                        resumes: drawn(seed, index + 2 * cuts, 2) == 0,
+                    };
+                    let name = play(&mut grounds[usize::from(fails)], cut);
+                    println!("{} {cut:?}: {}", generation.name(), name.as_deref().unwrap_or("it had ended"));
+                }
+            });
+        }
+    });
+}
