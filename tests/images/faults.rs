@@ -63,6 +63,8 @@ fn an_engine_that_is_restarted_in_mid_rollout_ends_clearly_and_a_rerun_succeeds(
         let open = ended.code != Some(0);
         if open {
             ground.run(&["rollback", ENVIRONMENT, "--yes"]).expect_one_of(&[0, 3, 10]);
+            // What was rolled back by hand is frozen.
+            ground.run(&["lock", "--unfreeze", ENVIRONMENT]).expect(0);
         }
         ground.deploy(0);
         assert_eq!(http::health(ground.project.port("api"))["release"], ground.project.release());

@@ -1,0 +1,268 @@
+//! How long images take, beside the engine's own client: in one run, in turn, as ratios of medians.
+//!
+//! `cargo bench -p tests --bench images` needs what the tests on engines need, and a machine that is idle otherwise.
+//! `BENCH_ROUNDS` says how many rounds; the large context takes a quarter of them.
+#![expect(clippy::print_stdout, reason = "the figures are the result")]
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::{Read, Write},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use tests::{Engine, Generation, Project, Registry, Shape, program_with_engines};
+
+/// Rounds: of so many the median moves by a few per cent from run to run.
+const ROUNDS: usize = 12;
+
+/// The context of which one file changes: files and bytes of each, as a small service's sources.
+const FILES: (usize, usize) = (300, 8 * 1024);
+
+/// The context that is sent as a whole.
+const LARGE: usize = 1 << 30;
+
+/// What is pushed, in one layer that no registry has.
+const LAYER: usize = 64 << 20;
+
+const ENVIRONMENT: &str = "bench";
+
+/// One comparison: what ours and the client took, round by round.
+#[derive(Default)]
+struct Pair {
+    ours: Vec<Duration>,
+    client: Vec<Duration>,
+}
+
+impl Pair {
+    /// Does both in turn, and each of them first as often as the other.
+    fn measure(
+        rounds: usize,
+        mut ours: impl FnMut(usize) -> Duration,
+        mut client: impl FnMut(usize) -> Duration,
+    ) -> Self {
+        let mut pair = Self::default();
+        for round in 0..rounds {
+            if round % 2 == 0 {
+                pair.ours.push(ours(round));
+                pair.client.push(client(round));
+            } else {
+                pair.client.push(client(round));
+                pair.ours.push(ours(round));
+            }
+        }
+        pair
+    }
+
+    fn show(mut self, what: &str, goal: &str) {
+        let (ours, client) = (median(&mut self.ours), median(&mut self.client));
+        let ratio = ours.as_secs_f64() / client.as_secs_f64();
+        let range = |all: &[Duration]| {
+            format!("{:.0}–{:.0}", millis(all[0]), millis(*all.last().expect("at least one round")))
+        };
+        let (mine, theirs) = (range(&self.ours), range(&self.client));
+        let (ours, client, count) = (millis(ours), millis(client), self.ours.len());
+        println!(
+            "| {what} | {count} | {ours:.0} ms ({mine}) | {client:.0} ms ({theirs}) | **{ratio:.2}** | {goal} |"
+        );
+    }
+}
+
+/// Sorts.
+fn median(all: &mut [Duration]) -> Duration {
+    all.sort_unstable();
+    all[all.len() / 2]
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
+
+/// A project whose one image is made by a Dockerfile, and the client beside it.
+struct Bench {
+    project: Project,
+    engine: Engine,
+    registry: Registry,
+    logins: TempDir,
+}
+
+impl Bench {
+    fn new(generation: Generation) -> Self {
+        let (engine, registry) = (Engine::start(generation), Registry::start());
+        let mut project = Project::with(Shape::api_only());
+        project.is_not_judged("nothing is deployed");
+        project.use_program(program_with_engines().to_owned());
+        let bench = Self { project, engine, registry, logins: tempfile::tempdir().expect("a folder") };
+        bench.configure();
+        bench.log_in();
+        bench
+    }
+
+    fn configure(&self) {
+        let socket = format!("unix://{}", self.engine.socket().display());
+        let prefix = format!("{}/team", self.registry.address());
+        self.project.edit("fairlead.toml", |text| {
+            let text = text.replacen(
+                "[services.api]\n",
+                "[services.api]\nimage = { dockerfile = \"context/Dockerfile\", context = \"context\" }\n",
+                1,
+            );
+            format!("{text}\n[stages.image]\nengine = {socket:?}\n\n[registry]\nprefix = {prefix:?}\n")
+        });
+        let local = fs::read_to_string(self.project.path().join("deploy/environments/local.toml"));
+        let environment = local.expect("the file of the local environment").replace(
+            "[targets.local]\nkind = \"process\"",
+            &format!("[targets.here]\nkind = \"docker\"\nengine = {socket:?}"),
+        );
+        self.project.write(&format!("deploy/environments/{ENVIRONMENT}.toml"), environment);
+        self.project.edit(".gitignore", |text| format!("{text}/context/\n"));
+        self.project.commit();
+    }
+
+    fn log_in(&self) {
+        let password = self.logins.path().join("password");
+        fs::write(&password, self.registry.password()).expect("a file");
+        let mut client = self.client(&["login", "--username", self.registry.user(), "--password-stdin"]);
+        client.arg(self.registry.address()).stdin(File::open(&password).expect("a file"));
+        assert!(client.output().expect("the client").status.success());
+    }
+
+    fn client(&self, words: &[&str]) -> Command {
+        let mut client = self.engine.client(self.logins.path());
+        client.args(words);
+        client
+    }
+
+    /// How long ours takes for these words.
+    fn ours(&self, words: &[&str]) -> Duration {
+        let logins: (&str, &OsStr) = ("DOCKER_CONFIG", self.logins.path().as_os_str());
+        self.project.spawn_with(words, &[logins]).wait().expect(0).took
+    }
+
+    /// How long the client takes for these.
+    fn theirs(&self, words: &[&str]) -> Duration {
+        let mut client = self.client(words);
+        let begun = Instant::now();
+        let output = client.output().expect("the client");
+        let took = begun.elapsed();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        took
+    }
+
+    fn context(&self) -> std::path::PathBuf {
+        self.project.path().join("context")
+    }
+
+    /// A context of many small files and one that changes.
+    fn small(&self) {
+        self.empty("COPY files /files\nCOPY app /app\n");
+        for number in 0..FILES.0 {
+            noise(&self.context().join(format!("files/{number}")), FILES.1);
+        }
+        self.change("first");
+    }
+
+    /// A context of one large file.
+    fn large(&self, bytes: usize) {
+        self.empty("COPY app /app\n");
+        noise(&self.context().join("app"), bytes);
+    }
+
+    fn empty(&self, steps: &str) {
+        let _ = fs::remove_dir_all(self.context());
+        fs::create_dir_all(self.context().join("files")).expect("a folder");
+        fs::write(self.context().join("Dockerfile"), format!("FROM scratch\n{steps}USER 1000:1000\n"))
+            .expect("a file");
+    }
+
+    /// Makes the beginning of the changing file another one, so that nobody has it.
+    fn change(&self, text: &str) {
+        let path = self.context().join("app");
+        let mut file =
+            fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).expect("a file");
+        file.write_all(text.as_bytes()).expect("room");
+    }
+}
+
+/// Random bytes, which nothing compresses.
+fn noise(path: &Path, bytes: usize) {
+    let mut from = File::open("/dev/urandom").expect("a device").take(bytes as u64);
+    std::io::copy(&mut from, &mut File::create(path).expect("a file")).expect("room");
+}
+
+fn main() {
+    // `cargo test --benches` runs it too, and means no measurement.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
+    println!("| engine and what | n | ours, median (range) | its client, median (range) | ratio | goal |");
+    println!("|---|---:|---:|---:|---:|---:|");
+    for generation in Generation::ALL {
+        let bench = Bench::new(generation);
+        let name = generation.name();
+        let context = bench.context();
+        let context = context.to_str().expect("a path of text");
+        let build = ["build", ENVIRONMENT];
+
+        bench.small();
+        bench.ours(&build);
+        bench.theirs(&["build", "--tag", "cached", context]);
+        Pair::measure(
+            rounds,
+            |_| bench.ours(&build),
+            |_| bench.theirs(&["build", "--tag", "cached", context]),
+        )
+        .show(&format!("{name}: build, nothing changed"), "≤ 0.1");
+
+        let changed = |round: usize, who: &str| bench.change(&format!("{who} {round:08}"));
+        Pair::measure(
+            rounds,
+            |round| {
+                changed(round, "ours");
+                bench.ours(&build)
+            },
+            |round| {
+                changed(round, "theirs");
+                bench.theirs(&["build", "--tag", "changed", context])
+            },
+        )
+        .show(&format!("{name}: build, one file of {} changed", FILES.0 + 1), "≤ 1.05");
+
+        let publish = ["publish", ENVIRONMENT];
+        let reference = format!("{}/team/beside:now", bench.registry.address());
+        bench.large(LAYER);
+        Pair::measure(
+            rounds,
+            |round| {
+                bench.large(LAYER);
+                changed(round, "ours");
+                bench.ours(&build);
+                bench.ours(&publish)
+            },
+            |round| {
+                bench.large(LAYER);
+                changed(round, "theirs");
+                bench.theirs(&["build", "--tag", &reference, context]);
+                bench.theirs(&["push", &reference])
+            },
+        )
+        .show(&format!("{name}: push of {} MiB", LAYER >> 20), "≤ 1.05");
+
+        bench.large(LARGE);
+        Pair::measure(
+            (rounds / 4).max(2),
+            |round| {
+                changed(round, "ours");
+                bench.ours(&build)
+            },
+            |round| {
+                changed(round, "theirs");
+                bench.theirs(&["build", "--tag", "large", context])
+            },
+        )
+        .show(&format!("{name}: build, 1 GiB of context"), "≤ 1.0");
+    }
+}
