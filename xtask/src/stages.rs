@@ -21,7 +21,7 @@ use pipeline::{
     release::{Manifests, Parts, Release, StageVerdict},
     stage::{
         ArtifactSpec, BuildStage, Context as StageContext, ImageMaker, ImageStage, Made, Order, Origin,
-        PublishStage, Stage, StageFailure, StageName, TestStage, run_stages,
+        PublishStage, Stage, StageFailure, StageName, TestCommand, TestStage, run_stages,
     },
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -107,7 +107,7 @@ fn configured(loaded: &Loaded) -> Result<Vec<Stage>, Failure> {
     let stages = &project.stages;
     let test = stages.test.as_ref().map(|test| {
         Stage::Test(TestStage {
-            command: test.command.clone(),
+            command: test.command.clone().map_or(TestCommand::Default, TestCommand::Own),
             packages: Vec::new(),
             inputs: paths(&test.inputs),
             timeout: millis(&test.timeout),

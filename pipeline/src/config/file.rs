@@ -285,10 +285,12 @@ pub struct StagesSection {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TestSection {
-    /// Program and arguments, no shell; run in the project's root.
+    /// Program and arguments, no shell; run in the project's root. Without it, `cargo nextest run` where cargo-nextest is
+    /// installed, else `cargo test`.
     #[schemars(length(min = 1))]
-    pub command: Vec<String>,
-    /// Files and folders that the result depends on, besides the Cargo packages of the services and what they use.
+    pub command: Option<Vec<String>>,
+    /// Files and folders that the result depends on, besides the Cargo packages that the command names, or all of them if it
+    /// names none. Without this and without such names, the result depends on every file.
     #[serde(default)]
     pub inputs: Vec<String>,
     /// The longest that it may take.

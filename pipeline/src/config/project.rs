@@ -242,7 +242,7 @@ fn check_registry(file: &ProjectFile, findings: &mut Findings<'_>) {
 }
 
 fn check_stages(stages: &StagesSection, findings: &mut Findings<'_>) {
-    let test = stages.test.as_ref().map(|test| ("test", Some(&test.command), &test.timeout));
+    let test = stages.test.as_ref().map(|test| ("test", test.command.as_ref(), &test.timeout));
     let others = [
         ("build", stages.build.command.as_ref(), &stages.build.timeout),
         ("image", None, &stages.image.timeout),

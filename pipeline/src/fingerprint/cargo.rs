@@ -133,6 +133,11 @@ impl Workspace {
         })
     }
 
+    /// The names of the workspace's own packages.
+    pub fn member_names(&self) -> impl Iterator<Item = &str> {
+        self.members().map(|package| package.name.as_str())
+    }
+
     /// The folders of these packages and of all that they depend on by path; of the development dependencies, those of
     /// the named packages alone, as cargo does.
     ///

@@ -106,7 +106,7 @@ async fn run_checked(
 ) -> Result<(), StageError> {
     let stage = StageName::Build;
     let (finished, output) = run_command(context, stage, argv, build.timeout, emit, is_told).await?;
-    if finished.success() { Ok(()) } else { Err(failed(stage, argv, &finished, &output, "")) }
+    if finished.success() { Ok(()) } else { Err(failed(stage, argv, &finished, output.excerpt(), "")) }
 }
 
 fn summary(artifacts: &BTreeMap<Name, Artifact>) -> String {

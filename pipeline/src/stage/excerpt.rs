@@ -31,9 +31,15 @@ impl Output {
 
     /// The errors of the compiler, else what the failed tests wrote, else panics, else the last lines.
     pub(super) fn excerpt(&self) -> Vec<String> {
+        self.excerpt_or(&[])
+    }
+
+    /// The same, where `words` were found to be those of the failed tests, which need not be as libtest puts them.
+    pub(super) fn excerpt_or(&self, words: &[String]) -> Vec<String> {
         let lines: Vec<&str> = self.lines().collect();
-        let found =
-            [compiler_errors, failures, panics].iter().map(|find| find(&lines)).find(|f| !f.is_empty());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let ways = [compiler_errors(&lines), failures(&lines), words, panics(&lines)];
+        let found = ways.into_iter().find(|found| !found.is_empty());
         match found {
             Some(found) => cut(&found),
             None => lines[lines.len().saturating_sub(LAST_LINES)..]
@@ -49,9 +55,11 @@ fn compiler_errors<'a>(lines: &[&'a str]) -> Vec<&'a str> {
     let mut found = Vec::new();
     let mut inside = false;
     for line in lines {
-        // Cargo's own last word about failed tests is no error of the compiler.
-        let is_start =
-            line.starts_with("error[") || (line.starts_with("error: ") && !line.contains("test failed"));
+        // The last words of cargo and nextest about failed tests are no errors of the compiler.
+        let is_last_word = ["test failed", "test run failed", "target failed:", "targets failed:"]
+            .iter()
+            .any(|w| line.contains(w));
+        let is_start = line.starts_with("error[") || (line.starts_with("error: ") && !is_last_word);
         inside = is_start || (inside && !line.is_empty());
         if inside {
             found.push(*line);
@@ -112,7 +120,6 @@ fn cut(lines: &[&str]) -> Vec<String> {
 pub(super) struct TestCounts {
     passed: u64,
     ignored: u64,
-    failed: Vec<String>,
     is_known: bool,
 }
 
@@ -129,8 +136,6 @@ impl TestCounts {
                 counts.passed += number_before(summary, " passed");
                 counts.ignored += number_before(summary, " ignored") + number_before(summary, " skipped");
             }
-            let failed = line.strip_prefix("test ").and_then(|line| line.strip_suffix(" ... FAILED"));
-            counts.failed.extend(failed.map(str::to_owned));
         }
         counts
     }
@@ -144,17 +149,17 @@ impl TestCounts {
             (true, n) => format!("{n} tests passed{ignored}"),
         }
     }
+}
 
-    /// `2 tests failed (a, b); `, or nothing.
-    pub(super) fn failures(&self) -> String {
-        const NAMED: usize = 5;
-        let names = self.failed.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-        let more = if self.failed.len() > NAMED { ", …" } else { "" };
-        match self.failed.len() {
-            0 => String::new(),
-            1 => format!("1 test failed ({names}); "),
-            n => format!("{n} tests failed ({names}{more}); "),
-        }
+/// `2 tests failed (a, b); `, or nothing.
+pub(super) fn failed_tests(names: &[String]) -> String {
+    const NAMED: usize = 5;
+    let list = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = if names.len() > NAMED { ", …" } else { "" };
+    match names.len() {
+        0 => String::new(),
+        1 => format!("1 test failed ({list}); "),
+        n => format!("{n} tests failed ({list}{more}); "),
     }
 }
 
@@ -192,7 +197,10 @@ failures:
 
 test result: FAILED. 1 passed; 1 failed; 3 ignored; 0 measured; 0 filtered out; finished in 0.00s
 
-error: test failed, to rerun pass `--lib`";
+error: test failed, to rerun pass `--lib`
+error: 2 targets failed:
+    `--lib`
+    `--test api`";
 
     #[test]
     fn of_failed_tests_their_own_words_are_quoted() {
@@ -203,8 +211,9 @@ error: test failed, to rerun pass `--lib`";
             "{excerpt:?}"
         );
         assert!(!excerpt.iter().any(|line| line.contains("good") || line.contains("rerun")), "{excerpt:?}");
-        let counts = TestCounts::of(FAILED.lines());
-        assert_eq!(counts.failures(), "1 test failed (tests::bad); ");
+        assert_eq!(failed_tests(&["tests::bad".to_owned()]), "1 test failed (tests::bad); ");
+        let many: Vec<String> = (0..7).map(|n| n.to_string()).collect();
+        assert_eq!(failed_tests(&many), "7 tests failed (0, 1, 2, 3, 4, …); ");
     }
 
     #[test]

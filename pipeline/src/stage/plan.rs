@@ -1,7 +1,7 @@
 //! Which stages run, and why.
 
 use super::{
-    ArtifactSpec, BuildStage, Context, Stage, StageError, StageName, TestStage,
+    ArtifactSpec, BuildStage, Context, Stage, StageError, StageName, TestCommand, TestStage,
     record::{Last, Record},
 };
 use crate::{
@@ -137,12 +137,13 @@ fn plan_stage(
     let name = stage.name();
     let Last { record, is_unreadable } = Last::read(&context.state, name, stage.variant().as_ref());
     let mut scope = match stage {
-        Stage::Test(test) => scope_of_test(test),
+        Stage::Test(test) => scope_of_test(test, workspace.as_deref())?,
         Stage::Build(build) => scope_of_build(build, workspace.as_deref())?,
         Stage::Image(_) | Stage::Publish(_) => unreachable!("planned when what they are made of is there"),
     };
     let host = toolchain.as_ref().and_then(|text| Some(text.rsplit_once(" for ")?.1.to_owned()));
-    if !scope.packages.is_empty() {
+    let is_of_cargo = matches!(stage, Stage::Test(test) if is_cargo(&test.command.words()));
+    if !scope.packages.is_empty() || is_of_cargo {
         scope.values.extend(toolchain.map(|toolchain| ("the toolchain".into(), toolchain)));
         scope.values.extend(fingerprint::compiler_variables(&context.variables));
     }
@@ -192,10 +193,23 @@ fn reason_to_run(
     Ok(None)
 }
 
-fn scope_of_test(test: &TestStage) -> Scope {
-    let packages = if test.packages.is_empty() { packages_in(&test.command) } else { test.packages.clone() };
-    let values = BTreeMap::from([command_value(&test.command)]);
-    Scope { packages, dev_dependencies: true, paths: test.inputs.clone(), values }
+fn scope_of_test(test: &TestStage, workspace: Option<&Workspace>) -> Result<Scope, StageError> {
+    let command = test.command.words();
+    let mut packages = if test.packages.is_empty() { packages_in(&command) } else { test.packages.clone() };
+    let mut values = BTreeMap::from([command_value(&command)]);
+    match (&test.command, workspace) {
+        (TestCommand::Own(_), _) => {}
+        (TestCommand::Default | TestCommand::Nextest { .. }, None) => return Err(StageError::NoTests),
+        (TestCommand::Default, Some(_)) => {}
+        (TestCommand::Nextest { version }, Some(_)) => {
+            values.insert("the test runner".to_owned(), version.clone());
+        }
+    }
+    // Inputs are added to what the tests are known to read: they must not hide the sources from us.
+    if let Some(workspace) = workspace.filter(|_| packages.is_empty() && !test.inputs.is_empty()) {
+        packages = workspace.member_names().map(str::to_owned).collect();
+    }
+    Ok(Scope { packages, dev_dependencies: true, paths: test.inputs.clone(), values })
 }
 
 fn scope_of_build(build: &BuildStage, workspace: Option<&Workspace>) -> Result<Scope, StageError> {
@@ -229,9 +243,13 @@ fn command_value(command: &[String]) -> (String, String) {
     ("the command".into(), Argv::from_list(command).map(|argv| argv.to_string()).unwrap_or_default())
 }
 
+fn is_cargo(command: &[String]) -> bool {
+    command.first().and_then(|program| program.rsplit('/').next()) == Some("cargo")
+}
+
 /// The packages that a cargo command names: `-p x`, `-px`, `--package x`, `--package=x`, before any `--`.
 fn packages_in(command: &[String]) -> Vec<String> {
-    if command.first().and_then(|program| program.rsplit('/').next()) != Some("cargo") {
+    if !is_cargo(command) {
         return Vec::new();
     }
     let mut packages = Vec::new();

@@ -1,10 +1,11 @@
 //! Runs a stage as it was planned.
 
 use super::{
-    Context, RunReason, Stage, StageError, StageName, StagePlan, Why, build,
-    excerpt::{Output, TestCounts},
+    Context, RunReason, Stage, StageError, StageName, StagePlan, TestStage, Why, build,
+    excerpt::{self, Output, TestCounts},
     plan::unchanged_since,
     record::Record,
+    report::{self, TestReport},
 };
 use crate::{
     event::Event,
@@ -140,7 +141,7 @@ pub async fn run_stage(
     };
     let started = task.started(reason);
     let ended = match &plan.stage {
-        Stage::Test(test) => run_test(context, &test.command, test.timeout, emit).await,
+        Stage::Test(test) => run_test(context, test, emit).await,
         Stage::Build(build) => {
             let cargo = build::Cargo { workspace: plan.workspace.as_deref(), host: plan.host.as_deref() };
             build::run(context, build, &cargo, expected(plan), emit).await
@@ -193,20 +194,41 @@ fn remember_failure(context: &Context, plan: &StagePlan) {
 /// What a stage's own part gives: its summary, and what it made.
 pub(super) type Made = (String, BTreeMap<Name, Artifact>);
 
+/// Runs the tests, and keeps what was said of each, however they end; only of a run that was cancelled nothing is kept.
 async fn run_test(
     context: &Context,
-    command: &[String],
-    timeout: Duration,
+    test: &TestStage,
     emit: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<Made, StageError> {
     let stage = StageName::Test;
-    let argv = Argv::from_list(command).ok_or(StageError::NoCommand { stage })?;
-    let (finished, output) = run_command(context, stage, &argv, timeout, emit, &mut |_, _| true).await?;
-    let counts = TestCounts::of(output.lines());
-    if finished.success() {
-        return Ok((counts.summary(), BTreeMap::new()));
-    }
-    Err(failed(stage, &argv, &finished, &output, &counts.failures()))
+    let argv = test.command.argv(context).ok_or(StageError::NoCommand { stage })?;
+    let (started, mut report) = (Instant::now(), TestReport::default());
+    let mut is_told = |_, line: &str| {
+        report.push(line);
+        true
+    };
+    let ran = run_command(context, stage, &argv, test.timeout, emit, &mut is_told).await;
+    let suites = report.suites();
+    let judged = ran.and_then(|(finished, output)| match finished.success() {
+        true => Ok(TestCounts::of(output.lines()).summary()),
+        false => {
+            let what = excerpt::failed_tests(&TestReport::failed(&suites));
+            let excerpt = output.excerpt_or(&TestReport::words_of_failed(&suites));
+            Err(failed(stage, &argv, &finished, excerpt, &what))
+        }
+    });
+    let (message, excerpt) = match &judged {
+        Err(error) if error.is_cancelled() => return judged.map(|summary| (summary, BTreeMap::new())),
+        Err(error) => (error.story(), error.excerpt()),
+        Ok(_) => (String::new(), Vec::new()),
+    };
+    let failure = judged.is_err().then_some((message.as_str(), excerpt.as_slice()));
+    let ended = report::Ended { command: argv.to_string(), took: started.elapsed(), failure };
+    let written = report::write(context, &suites, &ended);
+    // A report of failed tests that cannot be written is no second error: the first is what the user must see.
+    let summary = judged?;
+    written.map_err(|source| StageError::Report { source })?;
+    Ok((summary, BTreeMap::new()))
 }
 
 /// A command that ran and failed, as an error with the lines that matter.
@@ -214,14 +236,14 @@ pub(super) fn failed(
     stage: StageName,
     argv: &Argv,
     finished: &Finished,
-    output: &Output,
+    excerpt: Vec<String>,
     what: &str,
 ) -> StageError {
     let status = finished.status_text();
     let message = format!(
         "the stage `{stage}` failed: {what}`{argv}` ended with {status}; run it to see all of its output"
     );
-    StageError::Failed { stage, message, excerpt: output.excerpt() }
+    StageError::Failed { stage, message, excerpt }
 }
 
 /// Runs a stage's command in the root, tells each line that `is_told`, and keeps what it wrote.

@@ -1,8 +1,8 @@
 //! All stages of a release: each as soon as what it needs is there, side by side within a limit.
 
 use super::{
-    Context, ImageStage, PublishStage, Stage, StageError, StageName, StagePlan, StageResult, Why, image,
-    maker::ImageMaker, plan_stages, publish, record::Record, run::Task, run_stage,
+    Context, ImageStage, PublishStage, Stage, StageError, StageName, StagePlan, StageResult, Why,
+    default_test, image, maker::ImageMaker, plan_stages, publish, record::Record, run::Task, run_stage,
 };
 use crate::{
     event::Event,
@@ -212,7 +212,8 @@ impl Made {
 
 /// Plans what can be planned before anything runs.
 async fn plan(context: &Context, order: &Order<'_>) -> Result<Vec<StagePlan>, StageFailure> {
-    let (context, stages, force) = (context.clone(), order.stages.to_vec(), order.force);
+    let stages = default_test::looked_up(context, order.stages).await;
+    let (context, force) = (context.clone(), order.force);
     let planning = tokio::task::spawn_blocking(move || plan_stages(&context, &stages, force));
     let planned = planning.await.expect("planning does not panic");
     planned.map_err(|error| {

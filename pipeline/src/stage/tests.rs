@@ -14,6 +14,8 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
+mod testing;
+
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 fn context(root: &Path) -> Context {
@@ -29,7 +31,12 @@ fn words(line: &str) -> Vec<String> {
 
 fn script(text: &str) -> Stage {
     let command = ["sh", "-c", text].map(String::from).to_vec();
-    Stage::Test(TestStage { command, packages: vec![], inputs: vec![], timeout: TIMEOUT })
+    tested(TestCommand::Own(command), &[])
+}
+
+fn tested(command: TestCommand, inputs: &[&str]) -> Stage {
+    let inputs = inputs.iter().map(PathBuf::from).collect();
+    Stage::Test(TestStage { command, packages: vec![], inputs, timeout: TIMEOUT })
 }
 
 fn build(command: Option<&str>, services: &[(&str, ArtifactSpec)]) -> Stage {
@@ -128,7 +135,12 @@ async fn what_cannot_run_or_takes_too_long_fails_with_what_to_do() {
     let repository = repository();
     let context = context(repository.path());
     let test = |command: &str, timeout| {
-        Stage::Test(TestStage { command: words(command), packages: vec![], inputs: vec![], timeout })
+        Stage::Test(TestStage {
+            command: TestCommand::Own(words(command)),
+            packages: vec![],
+            inputs: vec![],
+            timeout,
+        })
     };
     for (stage, expected) in [
         (test("no-such-program-1", TIMEOUT), "there is no such program; install it"),
