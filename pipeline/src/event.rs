@@ -1,6 +1,11 @@
 //! What happens while a release is made, in the past tense.
 
-use crate::{journal::Journaled, name::Name, release::ReleaseId, stage::StageName};
+use crate::{
+    journal::Journaled,
+    name::Name,
+    release::ReleaseId,
+    stage::{PlannedStage, StageName},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +13,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Event {
+    /// All stages that are asked for were planned, and none has begun.
+    StagesPlanned {
+        /// What is to happen with each, as far as it is known by then.
+        stages: Vec<PlannedStage>,
+    },
     /// A stage began to run.
     StageStarted {
         /// Which.
@@ -88,7 +98,8 @@ impl Event {
     pub fn is_step(&self) -> bool {
         match self {
             Self::StageOutput { .. } => false,
-            Self::StageStarted { .. }
+            Self::StagesPlanned { .. }
+            | Self::StageStarted { .. }
             | Self::StageAdvanced { .. }
             | Self::StageSkipped { .. }
             | Self::StagePassed { .. }

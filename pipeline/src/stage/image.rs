@@ -5,7 +5,7 @@ use super::{
     maker::{ImageMaker, ImageOrder, News, Source},
     record::{Last, Record},
     run::Task,
-    runner::Origin,
+    runner::{Order, Origin},
 };
 use crate::{
     config::image::{DockerfileSource, ImageSource},
@@ -22,26 +22,28 @@ use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::Path};
 const BINARY_IMAGE_FORMAT: &str = "1";
 
 /// What the `image` stage of one service is to do.
-struct ImagePlan {
+pub(super) struct ImagePlan {
     /// The image that still stands for what would be made, and since when; or why one must be made.
-    why: Result<(Image, Timestamp), RunReason>,
+    pub(super) why: Result<(Image, Timestamp), RunReason>,
     fingerprint: Fingerprint,
-    stamps: Stamps,
+    /// What was learnt of the files.
+    pub(super) stamps: Stamps,
     last: Last,
 }
 
-/// Makes the image of a service, unless nothing has changed; tells it as events.
+/// Makes the image of a service, unless nothing has changed; tells it as events. `learnt` is what an earlier look at its
+/// files has taught.
 pub(super) async fn run(
     context: &Context,
     stage: &ImageStage,
     artifact: Option<&Artifact>,
-    origin: &Origin,
-    maker: &dyn ImageMaker,
-    force: bool,
+    Order { origin, maker, force, .. }: &Order<'_>,
+    learnt: Option<&Stamps>,
     emit: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<(StageVerdict, Image), StageError> {
     let task = Task { stage: StageName::Image, service: Some(&stage.service), emit };
-    let planned = plan(context, stage, artifact, maker, force).await;
+    let maker = maker.as_deref().expect("whoever asks for images says who makes them");
+    let planned = plan(context, stage, artifact, maker, *force, learnt).await;
     let ImagePlan { why, fingerprint, stamps, last } =
         planned.map_err(|error| task.failed(context, error))?;
     let reason = match why {
@@ -65,17 +67,20 @@ pub(super) async fn run(
     Ok((StageVerdict::Passed, made))
 }
 
-async fn plan(
+/// Finds out whether there is anything to do; asks the engine and reads the build context. `learnt` is what is known of its
+/// files, if that is more than the record of the last run knows.
+pub(super) async fn plan(
     context: &Context,
     stage: &ImageStage,
     artifact: Option<&Artifact>,
     maker: &dyn ImageMaker,
     force: bool,
+    learnt: Option<&Stamps>,
 ) -> Result<ImagePlan, StageError> {
     let at = |source| StageError::Maker { stage: StageName::Image, service: stage.service.clone(), source };
     let facts = maker.facts().await.map_err(at)?;
     let last = Last::read(&context.state, StageName::Image, Some(&stage.service));
-    let stamps = last.record.as_ref().map(|record| record.stamps.clone()).unwrap_or_default();
+    let stamps = learnt.or(last.record.as_ref().map(|record| &record.stamps)).cloned().unwrap_or_default();
     let mut values = BTreeMap::from([
         ("the engine".to_owned(), facts.engine),
         ("the engine's version".to_owned(), facts.version),

@@ -15,6 +15,7 @@ mod error;
 mod excerpt;
 mod image;
 mod maker;
+mod outlook;
 mod plan;
 mod publish;
 mod record;
@@ -24,6 +25,7 @@ mod runner;
 
 pub use error::StageError;
 pub use maker::{BuilderFacts, ImageMaker, ImageOrder, MadeImage, MakerError, News, PublishOrder, Source};
+pub use outlook::{Outlook, PlannedStage};
 pub use plan::{RunReason, StagePlan, Why, plan_stages};
 pub use run::{StageResult, run_stage};
 pub use runner::{Made, Order, Origin, StageFailure, run_stages};

@@ -20,6 +20,14 @@ use std::collections::BTreeMap;
 /// The tag of the newest image of the default branch, as everybody's tools know it.
 const LATEST: &str = "latest";
 
+/// What the `publish` stage of one service is to do.
+pub(super) struct PublishPlan {
+    /// The image as it is published under these tags, and since when; or why that must be done.
+    pub(super) why: Result<(Image, Timestamp), RunReason>,
+    fingerprint: Fingerprint,
+    tags: (Tag, Vec<Tag>),
+}
+
 /// Publishes the image of a service, unless it is there under the same tags; tells it as events.
 pub(super) async fn run(
     context: &Context,
@@ -31,10 +39,10 @@ pub(super) async fn run(
     emit: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<(StageVerdict, Image), StageError> {
     let task = Task { stage: StageName::Publish, service: Some(&stage.service), emit };
-    let (first, others) = (content_tag(image.id), tags(origin, &stage.default_branch));
-    let fingerprint = fingerprint(stage, image, &others);
-    let planned = plan(context, stage, maker, &fingerprint, force).await;
-    let reason = match planned.map_err(|error| task.failed(context, error))? {
+    let planned = plan(context, stage, image, origin, maker, force).await;
+    let PublishPlan { why, fingerprint, tags: (first, others) } =
+        planned.map_err(|error| task.failed(context, error))?;
+    let reason = match why {
         Ok((published, since)) => {
             task.skipped(since);
             return Ok((StageVerdict::SkippedUnchanged, published));
@@ -68,23 +76,27 @@ fn fingerprint(stage: &PublishStage, image: &Image, tags: &[Tag]) -> Fingerprint
     Fingerprint { files: BTreeMap::new(), values }
 }
 
-/// The image as it is published under these tags, and since when; or why that must be done.
-async fn plan(
+/// Finds out whether there is anything to do; asks the registry.
+pub(super) async fn plan(
     context: &Context,
     stage: &PublishStage,
+    image: &Image,
+    origin: &Origin,
     maker: &dyn ImageMaker,
-    fingerprint: &Fingerprint,
     force: bool,
-) -> Result<Result<(Image, Timestamp), RunReason>, StageError> {
+) -> Result<PublishPlan, StageError> {
+    let tags = (content_tag(image.id), tags(origin, &stage.default_branch));
+    let fingerprint = fingerprint(stage, image, &tags.1);
     let at = |source| StageError::Maker { stage: StageName::Publish, service: stage.service.clone(), source };
     let last = Last::read(&context.state, StageName::Publish, Some(&stage.service));
-    Ok(match last.image(fingerprint, force) {
+    let why = match last.image(&fingerprint, force) {
         Ok((image, since)) => match maker.is_published(&stage.repository, image.digest).await.map_err(at)? {
             true => Ok((image.clone(), since)),
             false => Err(RunReason::Unpublished(image.digest)),
         },
         Err(reason) => Err(reason),
-    })
+    };
+    Ok(PublishPlan { why, fingerprint, tags })
 }
 
 async fn publish(

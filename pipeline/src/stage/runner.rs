@@ -2,10 +2,12 @@
 
 use super::{
     Context, ImageStage, PublishStage, Stage, StageError, StageName, StagePlan, StageResult, Why,
-    default_test, image, maker::ImageMaker, plan_stages, publish, record::Record, run::Task, run_stage,
+    default_test, image, maker::ImageMaker, outlook, plan_stages, publish, record::Record, run::Task,
+    run_stage,
 };
 use crate::{
     event::Event,
+    fingerprint::Stamps,
     git::{self, Tree},
     image::labels::ImageLabels,
     name::Name,
@@ -129,7 +131,7 @@ enum Part {
 
 type Job<'a> = Shared<BoxFuture<'a, Result<Part, StageFailure>>>;
 
-/// Runs what is asked for. The first failure ends all that still runs.
+/// Tells what is to happen with each stage, and runs what is asked for. The first failure ends all that still runs.
 ///
 /// # Errors
 /// The first failure; it has been told as [`Event::StageFailed`], unless the run was cancelled.
@@ -142,7 +144,12 @@ pub async fn run_stages(
     let mut context = context.clone();
     context.runner.cancel = context.runner.cancel.child_token();
     let plans = plan(&context, &order).await?;
-    let work = Work { context: &context, order: &order, permits: Semaphore::new(order.jobs.max(1)), emit };
+    let outlook = outlook::of(&context, &order, &plans).await;
+    if !outlook.stages.is_empty() {
+        emit(Event::StagesPlanned { stages: outlook.stages });
+    }
+    let permits = Semaphore::new(order.jobs.max(1));
+    let work = Work { context: &context, order: &order, permits, stamps: outlook.stamps, emit };
     let mut made = Made::default();
     let mut jobs: BTreeMap<(StageName, Option<Name>), Job<'_>> = BTreeMap::new();
     for plan in &plans {
@@ -235,6 +242,8 @@ struct Work<'a> {
     context: &'a Context,
     order: &'a Order<'a>,
     permits: Semaphore,
+    /// What planning has learnt of the files that images are made of.
+    stamps: BTreeMap<Name, Stamps>,
     emit: &'a (dyn Fn(Event) + Send + Sync),
 }
 
@@ -284,9 +293,8 @@ impl Work<'_> {
             return image.map(|image| Part::Image(StageVerdict::NotRun, image)).ok_or_else(missing);
         }
         let _permit = self.permit().await;
-        let Order { origin, force, .. } = self.order;
-        let made =
-            image::run(self.context, stage, artifact.as_ref(), origin, self.maker(), *force, self.emit).await;
+        let learnt = self.stamps.get(&stage.service);
+        let made = image::run(self.context, stage, artifact.as_ref(), self.order, learnt, self.emit).await;
         let (verdict, image) = made.map_err(|error| failure(StageName::Image, service, error))?;
         Ok(Part::Image(verdict, image))
     }

@@ -14,6 +14,7 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
+mod planned;
 mod testing;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -309,11 +310,15 @@ async fn all_stages_are_planned_before_the_first_runs() {
 struct Maker {
     asked: Mutex<Vec<String>>,
     fails: bool,
+    is_away: bool,
 }
 
 #[async_trait::async_trait]
 impl ImageMaker for Maker {
     async fn facts(&self) -> Result<BuilderFacts, MakerError> {
+        if self.is_away {
+            return Err(MakerError { message: "the engine does not answer".into(), excerpt: vec![] });
+        }
         let text = |text: &str| text.to_owned();
         Ok(BuilderFacts { engine: text("here"), version: text("1"), platform: text("linux/amd64") })
     }
@@ -382,8 +387,18 @@ async fn run_all(
     maker: &Arc<Maker>,
     from: Option<StageName>,
 ) -> (Result<Made, StageFailure>, Vec<Event>) {
+    run_asked(context, stages, maker, from, false).await
+}
+
+async fn run_asked(
+    context: &Context,
+    stages: &[Stage],
+    maker: &Arc<Maker>,
+    from: Option<StageName>,
+    force: bool,
+) -> (Result<Made, StageFailure>, Vec<Event>) {
     let maker: Arc<dyn ImageMaker> = maker.clone();
-    let (force, origin) = (false, Origin::default());
+    let origin = Origin::default();
     let order = Order { stages, names: &ALL, force, from, jobs: 2, origin, maker: Some(maker) };
     let events = Mutex::new(Vec::new());
     let made = run_stages(context, order, &|event| events.lock().unwrap().push(event)).await;
@@ -412,8 +427,8 @@ async fn images_are_made_of_each_service_and_nothing_is_done_twice() {
     let (again, events) = run_all(&context, &stages, &maker, None).await;
     assert_eq!(again.unwrap().images, made.images);
     assert_eq!(*maker.asked.lock().unwrap(), [""; 0]);
-    assert_eq!(events.len(), 4, "{events:?}");
-    assert!(events.iter().all(|event| matches!(event, Event::StageSkipped { .. })), "{events:?}");
+    assert_eq!(events.len(), 5, "{events:?}");
+    assert!(events[1..].iter().all(|event| matches!(event, Event::StageSkipped { .. })), "{events:?}");
 
     // What the context has in it is what decides, and the reason names it.
     fs::write(folder.path().join("new.txt"), "1").unwrap();

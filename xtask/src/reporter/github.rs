@@ -6,7 +6,8 @@
 use super::{
     Ending, Reporter, Story, Verbosity,
     plain::{Plain, without_escapes},
-    words::{Weight, stage_word},
+    timings::Part,
+    words::{self, Weight, stage_word},
 };
 use crate::{exit::Exit, failure::Failure, paint::Paint};
 use deploy::{
@@ -14,6 +15,7 @@ use deploy::{
     dossier::Dossier,
     event::Event,
     plan::{Plan, ServicePlan, Side},
+    verdict::seconds,
 };
 use jiff::{Timestamp, tz::TimeZone};
 use pipeline::event::Event as PipelineEvent;
@@ -90,7 +92,7 @@ impl Github {
 
     fn after_pipeline(&mut self, event: &PipelineEvent) {
         match event {
-            PipelineEvent::StagePassed { .. } => self.close_group(),
+            PipelineEvent::StagesPlanned { .. } | PipelineEvent::StagePassed { .. } => self.close_group(),
             PipelineEvent::StageFailed { stage, service, message, .. } => {
                 self.close_group();
                 let title = format!("Stage {} failed", stage_word(*stage, service.as_ref()));
@@ -129,7 +131,7 @@ impl Github {
 
     fn write_summary(&mut self, ending: &Ending) {
         let Some(path) = &self.summary else { return };
-        let text = summary(ending, &self.services, self.dossier.as_deref());
+        let text = summary(ending, self.plain.timings().parts(), &self.services, self.dossier.as_deref());
         let written = OpenOptions::new().append(true).create(true).open(path).and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             io::Result::Ok(())
@@ -152,6 +154,11 @@ impl Reporter for Github {
             }
             Story::Pipeline(PipelineEvent::StageStarted { stage, service, .. }) => {
                 self.open_group(&format!("Stage {}", stage_word(*stage, service.as_ref())));
+            }
+            Story::Pipeline(event @ PipelineEvent::StagesPlanned { .. }) => {
+                if self.plain.tells(words::pipeline(event).weight) {
+                    self.open_group("Stages");
+                }
             }
             Story::Deploy(event) => self.before_deploy(event),
             Story::Planned(plan) => {
@@ -184,8 +191,9 @@ impl Reporter for Github {
         }
     }
 
-    fn end(&mut self, ending: &Ending, _at: Timestamp) {
+    fn end(&mut self, ending: &Ending, at: Timestamp) {
         self.close_group();
+        self.plain.tell_timings(at);
         let (level, title) = level(ending.exit);
         self.annotate(level, title, &ending.line());
         self.write_summary(ending);
@@ -228,13 +236,22 @@ fn rows(plan: &Plan) -> Vec<Row> {
 }
 
 /// The step summary in Markdown.
-fn summary(ending: &Ending, services: &[Row], dossier: Option<&Dossier>) -> String {
+fn summary(ending: &Ending, parts: &[Part], services: &[Row], dossier: Option<&Dossier>) -> String {
     let mut text = format!("### {}\n\n{}\n\n", level(ending.exit).1, cell(&ending.line()));
     if !services.is_empty() {
         text.push_str("| Service | From | To | Changes |\n| --- | --- | --- | --- |\n");
         for Row { service, from, to, changes } in services {
             let row = [service, from, to, changes].map(|field| cell(field));
             writeln!(text, "| {} |", row.join(" | ")).expect("writing to a String cannot fail");
+        }
+        text.push('\n');
+    }
+    if parts.iter().any(|part| part.result != "skipped") {
+        text.push_str("| Stage | Result | Time |\n| --- | --- | --- |\n");
+        for Part { name, result, took } in parts {
+            let took = took.map(seconds).unwrap_or_default();
+            writeln!(text, "| {} | {result} | {took} |", cell(name))
+                .expect("writing to a String cannot fail");
         }
         text.push('\n');
     }

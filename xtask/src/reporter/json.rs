@@ -1,6 +1,6 @@
 //! JSON lines: one object a line on standard error, for programs.
 
-use super::{Ending, Reporter, Story, Verbosity};
+use super::{Ending, Reporter, Story, Verbosity, timings::Timings};
 use crate::failure::Failure;
 use deploy::event::Event;
 use jiff::Timestamp;
@@ -13,12 +13,13 @@ use std::io::Write;
 pub(super) struct Json {
     sink: Box<dyn Write + Send>,
     verbosity: Verbosity,
+    timings: Timings,
 }
 
 impl Json {
     /// One that writes there.
     pub(super) fn new(sink: Box<dyn Write + Send>, verbosity: Verbosity) -> Self {
-        Self { sink, verbosity }
+        Self { sink, verbosity, timings: Timings::default() }
     }
 
     /// Writes an event with its time and source. Events are objects; anything else is left out.
@@ -55,6 +56,7 @@ impl Json {
 
 impl Reporter for Json {
     fn tell(&mut self, story: &Story<'_>, at: Timestamp) {
+        self.timings.follow(story, at);
         if !self.tells(story) {
             return;
         }
@@ -83,6 +85,7 @@ impl Reporter for Json {
             "exit-code": ending.exit.code(),
             "text": ending.sentence,
             "took": ending.took,
+            "parts": self.timings.parts(),
             "next": ending.next,
         });
         self.event(at, "fairlead", &event);

@@ -5,6 +5,7 @@ mod github;
 mod json;
 mod patience;
 mod plain;
+mod timings;
 mod tty;
 mod words;
 

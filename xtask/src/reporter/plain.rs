@@ -3,6 +3,7 @@
 use super::{
     Ending, Reporter, Story, Verbosity,
     patience::Patience,
+    timings::Timings,
     words::{self, Line, Names, Weight},
 };
 use crate::{
@@ -18,11 +19,15 @@ use std::io::Write;
 /// Width of the subjects: a unit's label with a short service name.
 pub(super) const SUBJECT_WIDTH: usize = 22;
 
+/// How far the lines that belong to another are indented.
+pub(super) const BLOCK_INDENT: usize = 4;
+
 /// See the module.
 pub(super) struct Plain {
     sink: Box<dyn Write + Send>,
     verbosity: Verbosity,
     patience: Patience,
+    timings: Timings,
     names: Names,
     zone: TimeZone,
 }
@@ -35,7 +40,20 @@ impl Plain {
 
     /// One with times of this zone.
     pub(super) fn in_zone(sink: Box<dyn Write + Send>, verbosity: Verbosity, zone: TimeZone) -> Self {
-        Self { sink, verbosity, patience: Patience::default(), names: Names::default(), zone }
+        let (patience, timings) = (Patience::default(), Timings::default());
+        Self { sink, verbosity, patience, timings, names: Names::default(), zone }
+    }
+
+    /// How long each part of the run took.
+    pub(super) fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
+    /// Tells how long each part of the run took.
+    pub(super) fn tell_timings(&mut self, at: Timestamp) {
+        if let Some(line) = self.timings.line() {
+            self.story_line(&line, at);
+        }
     }
 
     /// What units are called.
@@ -53,7 +71,7 @@ impl Plain {
         let Line { subject, text, block, .. } = line;
         self.raw(format!("{time}{subject:<SUBJECT_WIDTH$}  {text}").trim_end());
         for line in block {
-            self.raw(format!("    {line}").trim_end());
+            self.raw(format!("{:BLOCK_INDENT$}{line}", "").trim_end());
         }
     }
 
@@ -104,6 +122,7 @@ impl Plain {
 impl Reporter for Plain {
     fn tell(&mut self, story: &Story<'_>, at: Timestamp) {
         self.follow(story, at);
+        self.timings.follow(story, at);
         match story {
             Story::Pipeline(event) => self.story_line(&words::pipeline(event), at),
             Story::Deploy(event) => {
@@ -138,7 +157,8 @@ impl Reporter for Plain {
         }
     }
 
-    fn end(&mut self, ending: &Ending, _at: Timestamp) {
+    fn end(&mut self, ending: &Ending, at: Timestamp) {
+        self.tell_timings(at);
         self.raw(&ending.line());
     }
 }

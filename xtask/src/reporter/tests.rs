@@ -10,7 +10,11 @@ use deploy::{
 };
 use indicatif::{ProgressDrawTarget, TermLike};
 use jiff::{SignedDuration, tz::TimeZone};
-use pipeline::{event::Event as PipelineEvent, release::ReleaseId, stage::StageName};
+use pipeline::{
+    event::Event as PipelineEvent,
+    release::ReleaseId,
+    stage::{Outlook, PlannedStage, StageName},
+};
 use std::io;
 
 /// What was written, for tests to read.
@@ -129,13 +133,25 @@ fn ending(end: &End) -> Ending {
     Ending::of(end, about(Asked::Apply), 12_300)
 }
 
+fn planned(stage: StageName, outlook: Outlook, reason: &str) -> PlannedStage {
+    PlannedStage { stage, service: None, outlook, reason: reason.to_owned() }
+}
+
 fn stages() -> Vec<PipelineEvent> {
+    let unchanged = "inputs unchanged since 2026-11-24 11:30:00 UTC";
+    let api = Some(samples::name("api"));
     vec![
-        PipelineEvent::StageSkipped {
-            stage: StageName::Test,
-            service: None,
-            reason: "inputs unchanged since 2026-11-24 11:30:00 UTC".to_owned(),
+        PipelineEvent::StagesPlanned {
+            stages: vec![
+                planned(StageName::Test, Outlook::Skipped, unchanged),
+                planned(StageName::Build, Outlook::Runs, "src/main.rs changed"),
+                PlannedStage {
+                    service: api.clone(),
+                    ..planned(StageName::Image, Outlook::Depends, "on what build makes")
+                },
+            ],
         },
+        PipelineEvent::StageSkipped { stage: StageName::Test, service: None, reason: unchanged.to_owned() },
         PipelineEvent::StageStarted {
             stage: StageName::Build,
             service: None,
@@ -151,6 +167,17 @@ fn stages() -> Vec<PipelineEvent> {
             service: None,
             duration_ms: 8_000,
             summary: "2 executables".to_owned(),
+        },
+        PipelineEvent::StageStarted {
+            stage: StageName::Image,
+            service: api.clone(),
+            because: "the executable changed".to_owned(),
+        },
+        PipelineEvent::StagePassed {
+            stage: StageName::Image,
+            service: api,
+            duration_ms: 2_500,
+            summary: "d1ce5a1d0000 (12.5 MB)".to_owned(),
         },
         PipelineEvent::ReleaseMade {
             release: ReleaseId("3f9a1c2b4d5e".to_owned()),
@@ -293,13 +320,53 @@ fn json_tells_one_object_a_line() {
         "all but the probe, and the end"
     );
     assert_eq!(lines[0]["source"], "pipeline");
-    assert_eq!(lines[0]["event"], "stage-skipped");
+    assert_eq!(lines[0]["event"], "stages-planned");
+    let build = serde_json::json!({ "stage": "build", "outlook": "runs", "reason": "src/main.rs changed" });
+    assert_eq!(lines[0]["stages"][1], build);
     assert_eq!(lines[0]["time"], "2026-11-24T12:00:00.1Z");
     assert!(lines.iter().any(|line| line["source"] == "deploy" && line["event"] == "evidence-collected"));
     let last = lines.last().unwrap();
     assert_eq!((&last["event"], &last["exit-code"]), (&"ended".into(), &10.into()));
+    let build = serde_json::json!({ "name": "build", "result": "passed", "took": 8_000 });
+    assert_eq!(last["parts"][1], build);
     let verbose = json(Verbosity::Verbose, &[], &samples::rolled_back(), &rolled_back());
     assert_eq!(verbose.lines().filter(|line| line.contains("\"looked\"")).count(), 1);
+}
+
+#[test]
+fn where_nothing_runs_or_there_is_one_stage_the_plan_is_not_told_twice() {
+    let skipped = planned(StageName::Test, Outlook::Skipped, "inputs unchanged since yesterday");
+    let runs = planned(StageName::Test, Outlook::Runs, "first time");
+    let told = |stages: &[PlannedStage]| {
+        let planned = PipelineEvent::StagesPlanned { stages: stages.to_vec() };
+        let done = End::Finished(Outcome::Succeeded);
+        plain(Verbosity::Normal, &[planned], &[], &done).lines().count() - 1
+    };
+    assert_eq!(told(&[skipped.clone(), skipped.clone()]), 0);
+    assert_eq!(told(std::slice::from_ref(&runs)), 0);
+    assert_eq!(told(&[skipped, runs]), 3);
+}
+
+#[test]
+fn the_time_of_a_stage_that_failed_is_told_too() {
+    let failed = [
+        PipelineEvent::StageStarted {
+            stage: StageName::Test,
+            service: None,
+            because: "first time".to_owned(),
+        },
+        PipelineEvent::StageSkipped { stage: StageName::Build, service: None, reason: String::new() },
+        PipelineEvent::StageFailed {
+            stage: StageName::Test,
+            service: None,
+            message: "no".to_owned(),
+            excerpt: Vec::new(),
+        },
+    ];
+    let text = plain(Verbosity::Normal, &failed, &[], &End::Finished(Outcome::Succeeded));
+    assert!(text.contains("times                   build skipped, test 200 ms (failed)\n"), "{text}");
+    let alone = plain(Verbosity::Normal, &failed[1..2], &[], &End::Finished(Outcome::Succeeded));
+    assert!(!alone.contains("times"), "{alone}");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::{
     Ending, Reporter, Story, Verbosity,
-    plain::{SUBJECT_WIDTH, ending_tone, without_escapes},
+    plain::{BLOCK_INDENT, SUBJECT_WIDTH, ending_tone, without_escapes},
+    timings::Timings,
     words::{self, Line, Names, Weight},
 };
 use crate::{
@@ -35,6 +36,7 @@ pub(super) struct Tty {
     multi: MultiProgress,
     live: BTreeMap<Key, Live>,
     names: Names,
+    timings: Timings,
     paint: Paint,
     verbosity: Verbosity,
     animated: bool,
@@ -67,7 +69,8 @@ impl Tty {
     /// One that draws there; `animated` says whether lines redraw by themselves.
     pub(super) fn on(target: ProgressDrawTarget, paint: Paint, verbosity: Verbosity, animated: bool) -> Self {
         let multi = MultiProgress::with_draw_target(target);
-        Self { multi, live: BTreeMap::new(), names: Names::default(), paint, verbosity, animated }
+        let (names, timings) = (Names::default(), Timings::default());
+        Self { multi, live: BTreeMap::new(), names, timings, paint, verbosity, animated }
     }
 
     /// Prints above the live lines. A terminal that is gone must not end a rollout.
@@ -92,7 +95,7 @@ impl Tty {
             self.paint.tone(line.tone, &text)
         ));
         for line in &line.block {
-            self.print(&format!("    {}", without_escapes(line)));
+            self.print(&format!("{:BLOCK_INDENT$}{}", "", without_escapes(line)));
         }
     }
 
@@ -154,7 +157,7 @@ impl Tty {
             | PipelineEvent::StageFailed { stage, service, .. } => {
                 self.end_line(&Key::Stage(*stage, service.clone()));
             }
-            PipelineEvent::ReleaseMade { .. } => {}
+            PipelineEvent::StagesPlanned { .. } | PipelineEvent::ReleaseMade { .. } => {}
         }
     }
 
@@ -245,7 +248,8 @@ fn style(until: Arc<AtomicU64>) -> ProgressStyle {
 }
 
 impl Reporter for Tty {
-    fn tell(&mut self, story: &Story<'_>, _at: Timestamp) {
+    fn tell(&mut self, story: &Story<'_>, at: Timestamp) {
+        self.timings.follow(story, at);
         match story {
             Story::Pipeline(event) => {
                 self.follow_pipeline(event);
@@ -285,6 +289,9 @@ impl Reporter for Tty {
 
     fn end(&mut self, ending: &Ending, _at: Timestamp) {
         self.end_all_lines();
+        if let Some(line) = self.timings.line() {
+            self.line(&Line { weight: Weight::Landmark, tone: Tone::Dim, ..line });
+        }
         self.print(&self.paint.tone(ending_tone(ending), &ending.line()));
     }
 }

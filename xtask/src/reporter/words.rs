@@ -1,5 +1,6 @@
 //! Events in words: what is told, with which weight. Pure, and the same for every reporter that people read.
 
+use super::plain::{BLOCK_INDENT, SUBJECT_WIDTH};
 use crate::paint::Tone;
 use deploy::{
     decide::{Reason, Subject},
@@ -9,7 +10,10 @@ use deploy::{
     state::{Outcome, Phase, Step},
     verdict::{describe, seconds},
 };
-use pipeline::event::Event as PipelineEvent;
+use pipeline::{
+    event::Event as PipelineEvent,
+    stage::{Outlook, PlannedStage},
+};
 
 /// How much something weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +89,7 @@ impl Names {
 /// What happened while a release was made.
 pub(super) fn pipeline(event: &PipelineEvent) -> Line {
     match event {
+        PipelineEvent::StagesPlanned { stages } => planned(stages),
         PipelineEvent::StageStarted { stage, service, because } => {
             Line::new(stage_word(*stage, service.as_ref()), format!("runs: {because}"), Weight::Step)
         }
@@ -115,6 +120,26 @@ pub(super) fn pipeline(event: &PipelineEvent) -> Line {
             Line::new("release", text, Weight::Landmark)
         }
     }
+}
+
+/// What is to happen with all stages. Where all are skipped, or there is but one, what comes next says the same.
+fn planned(stages: &[PlannedStage]) -> Line {
+    let count = |outlook| stages.iter().filter(|stage| stage.outlook == outlook).count();
+    let counts = [
+        (count(Outlook::Runs), "to run"),
+        (count(Outlook::Skipped), "skipped"),
+        (count(Outlook::Depends), "open"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let text = counts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
+    let says_more = stages.len() > 1 && count(Outlook::Skipped) < stages.len();
+    let weight = if says_more { Weight::Landmark } else { Weight::Detail };
+    let stage = |stage: &PlannedStage| {
+        let word = stage_word(stage.stage, stage.service.as_ref());
+        // Beneath the subjects of the lines that follow, though they are indented.
+        format!("{word:<width$}  {stage}", width = SUBJECT_WIDTH - BLOCK_INDENT)
+    };
+    Line::new("stages", format!("planned: {text}"), weight).block(stages.iter().map(stage).collect())
 }
 
 /// A stage's name as it is typed, and of which service where each has its own.
