@@ -154,7 +154,7 @@ pub(crate) struct Source {
     /// Begin with this stage: those before it are taken as they passed last, whatever has changed since
     #[arg(long, value_name = "STAGE", conflicts_with = "release")]
     pub(crate) from: Option<FromStage>,
-    /// Change this service alone
+    /// Change this service alone; the release is made whole
     #[arg(long, value_name = "SERVICE")]
     pub(crate) only: Option<Name>,
     /// There is no way back from this release: a failure is held, and nothing is rolled back across it
