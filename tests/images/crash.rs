@@ -52,14 +52,18 @@ fn drawn(seed: u64, index: u64, below: u64) -> u64 {
     (mixed ^ (mixed >> 31)) % below
 }
 
-fn ground(generation: Generation, fails: bool) -> Ground {
+fn ground(generation: Generation, fails: bool, beside: Option<&Ground>) -> Ground {
     let mut shape = Shape::api_only();
     shape.api().replicas = 2;
     shape.keep_releases = KEPT as u16;
     for (key, value) in [("interval", "50ms"), ("healthy-for", "60ms"), ("bake", "60ms")] {
         shape.timing(key, value);
     }
-    let mut ground = Ground::with(Host::Own(Engine::start(generation)), Project::with(shape));
+    let project = match beside {
+        Some(other) => other.project.beside(shape),
+        None => Project::with(shape),
+    };
+    let mut ground = Ground::with(Host::Own(Engine::start(generation)), project);
     ground.project.use_program(program_with_engines_and_fail_points().to_owned());
     ground.deploy(0);
     if fails {
@@ -203,7 +207,9 @@ fn a_deploy_that_is_cut_off_anywhere_can_be_taken_up_or_rolled_back() {
             scope.spawn(move || {
                 // Each on one generation, and each way in turn.
                 let generation = Generation::ALL[job as usize % Generation::ALL.len()];
-                let mut grounds = [ground(generation, false), ground(generation, true)];
+                let first = ground(generation, false, None);
+                let second = ground(generation, true, Some(&first));
+                let mut grounds = [first, second];
                 let counts = [crossings(&mut grounds[0], false), crossings(&mut grounds[1], true)];
                 println!("{}: {counts:?} crossings", generation.name());
                 loop {

@@ -54,12 +54,14 @@ pub struct Project {
     witness: RefCell<Option<Witness>>,
     /// Why its rollouts are not judged, if they are not.
     unjudged: Option<&'static str>,
-    _machine: Machine,
+    machine: Machine,
 }
 
 enum Machine {
     Shared(Shared),
     Whole(Whole),
+    /// That of the project beside which this one is.
+    Beside,
 }
 
 impl Project {
@@ -72,6 +74,15 @@ impl Project {
     /// A project of this shape, committed.
     pub fn with(shape: Shape) -> Self {
         Self::create(shape, Machine::Shared(Shared::new()))
+    }
+
+    /// Another project for a test that has this one; two that a test asks for one by one may wait for each other.
+    pub fn beside(&self, shape: Shape) -> Self {
+        let machine = match &self.machine {
+            Machine::Shared(share) => Machine::Shared(Shared::beside(share)),
+            Machine::Whole(_) | Machine::Beside => Machine::Beside,
+        };
+        Self::create(shape, machine)
     }
 
     /// The same, with the machine to itself: for tests that measure.
@@ -95,7 +106,7 @@ impl Project {
             changes: 0,
             witness: RefCell::default(),
             unjudged: None,
-            _machine: machine,
+            machine,
         };
         project.write("api.conf", "ministers = education, health\n");
         project.write("secret.txt", "hf_first-value-of-the-secret\n");
