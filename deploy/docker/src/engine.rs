@@ -258,14 +258,7 @@ impl Engine {
         let lines = chunks.scan(Vec::new(), |open: &mut Vec<u8>, chunk| {
             let is_last = chunk.is_none();
             open.extend_from_slice(&chunk.unwrap_or_default());
-            let end = match open.iter().rposition(|byte| *byte == b'\n') {
-                Some(end) if !is_last && open.len() <= LINE_MAX => end + 1,
-                None if !is_last && open.len() <= LINE_MAX => 0,
-                _ => open.len(),
-            };
-            let whole: Vec<u8> = open.drain(..end).collect();
-            let lines = String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect::<Vec<_>>();
-            ready(Some(iter(lines)))
+            ready(Some(iter(whole_lines(open, is_last))))
         });
         lines.flatten().boxed()
     }
@@ -300,4 +293,34 @@ pub(crate) fn is_running(container: &ContainerInspectResponse) -> bool {
 /// A label of ours.
 pub(crate) fn label_of<'a>(labels: Option<&'a HashMap<String, String>>, name: &str) -> Option<&'a str> {
     labels?.get(&label(name)).map(String::as_str)
+}
+
+/// Takes what is whole out of what was read so far: up to the last line's end, or all if nothing more comes, or if what is
+/// open is longer than a line may be.
+fn whole_lines(read: &mut Vec<u8>, is_last: bool) -> Vec<String> {
+    let end = read.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let end = if is_last || read.len() - end > LINE_MAX { read.len() } else { end };
+    let whole: Vec<u8> = read.drain(..end).collect();
+    String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LINE_MAX, whole_lines};
+
+    #[test]
+    fn lines_are_shown_whole_but_the_last_and_endless_ones() {
+        let mut read = b"one\ntwo\nthr".to_vec();
+        assert_eq!(whole_lines(&mut read, false), ["one", "two"]);
+        read.extend_from_slice(b"ee\n\nfo");
+        assert_eq!(whole_lines(&mut read, false), ["three", ""]);
+        assert_eq!(whole_lines(&mut read, true), ["fo"]);
+        // Many lines at once are no long one.
+        read = [b"a line\n".repeat(LINE_MAX), b"open".to_vec()].concat();
+        assert_eq!(whole_lines(&mut read, false).len(), LINE_MAX);
+        assert_eq!(read, b"open");
+        read = vec![b'x'; LINE_MAX + 1];
+        assert_eq!(whole_lines(&mut read, false).len(), 1);
+        assert!(read.is_empty());
+    }
 }
