@@ -5,15 +5,13 @@
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 use std::{
-    ffi::OsStr,
     fs::{self, File},
     io::{Read, Write},
     path::Path,
     process::Command,
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
-use tests::{Engine, Generation, Project, Registry, Shape, program_with_engines};
+use tests::{Engine, Generation, Login, Project, Registry, Shape, program_with_engines, variable};
 
 /// Rounds: of so many the median moves by a few per cent from run to run.
 const ROUNDS: usize = 12;
@@ -85,7 +83,7 @@ struct Bench {
     project: Project,
     engine: Engine,
     registry: Registry,
-    logins: TempDir,
+    login: Login,
 }
 
 impl Bench {
@@ -94,51 +92,34 @@ impl Bench {
         let mut project = Project::with(Shape::api_only());
         project.is_not_judged("nothing is deployed");
         project.use_program(program_with_engines().to_owned());
-        let bench = Self { project, engine, registry, logins: tempfile::tempdir().expect("a folder") };
+        let login = Login::new(&engine, &registry);
+        let bench = Self { project, engine, registry, login };
         bench.configure();
-        bench.log_in();
         bench
     }
 
     fn configure(&self) {
-        let socket = format!("unix://{}", self.engine.socket().display());
-        let prefix = format!("{}/team", self.registry.address());
+        self.project.add_engine(ENVIRONMENT, &self.engine, &self.registry);
         self.project.edit("fairlead.toml", |text| {
-            let text = text.replacen(
+            text.replacen(
                 "[services.api]\n",
                 "[services.api]\nimage = { dockerfile = \"context/Dockerfile\", context = \"context\" }\n",
                 1,
-            );
-            format!("{text}\n[stages.image]\nengine = {socket:?}\n\n[registry]\nprefix = {prefix:?}\n")
+            )
         });
-        let local = fs::read_to_string(self.project.path().join("deploy/environments/local.toml"));
-        let environment = local.expect("the file of the local environment").replace(
-            "[targets.local]\nkind = \"process\"",
-            &format!("[targets.here]\nkind = \"docker\"\nengine = {socket:?}"),
-        );
-        self.project.write(&format!("deploy/environments/{ENVIRONMENT}.toml"), environment);
         self.project.edit(".gitignore", |text| format!("{text}/context/\n"));
         self.project.commit();
     }
 
-    fn log_in(&self) {
-        let password = self.logins.path().join("password");
-        fs::write(&password, self.registry.password()).expect("a file");
-        let mut client = self.client(&["login", "--username", self.registry.user(), "--password-stdin"]);
-        client.arg(self.registry.address()).stdin(File::open(&password).expect("a file"));
-        assert!(client.output().expect("the client").status.success());
-    }
-
     fn client(&self, words: &[&str]) -> Command {
-        let mut client = self.engine.client(self.logins.path());
+        let mut client = self.engine.client(self.login.folder());
         client.args(words);
         client
     }
 
     /// How long ours takes for these words.
     fn ours(&self, words: &[&str]) -> Duration {
-        let logins: (&str, &OsStr) = ("DOCKER_CONFIG", self.logins.path().as_os_str());
-        self.project.spawn_with(words, &[logins]).wait().expect(0).took
+        self.project.spawn_with(words, &[self.login.variable()]).wait().expect(0).took
     }
 
     /// How long the client takes for these.
@@ -197,7 +178,7 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
+    let rounds = variable("BENCH_ROUNDS", ROUNDS);
     println!("| engine and what | n | ours, median (range) | its client, median (range) | ratio | goal |");
     println!("|---|---:|---:|---:|---:|---:|");
     for generation in Generation::ALL {

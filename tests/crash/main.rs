@@ -14,11 +14,11 @@ use series::{Extent, Grounds, Row};
 use std::{
     collections::BTreeMap,
     fs,
-    str::FromStr,
     sync::Mutex,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use sweep::{Case, Cut, Ended, Stroke, Then};
+use tests::{Chance, variable};
 
 /// Crossings of the sample.
 const CROSSINGS: usize = 200;
@@ -30,11 +30,6 @@ const MOMENTS: usize = 50;
 /// wait.
 const JOBS: usize = 6;
 
-/// A variable that says how much is to be done.
-fn variable<T: FromStr>(name: &str, default: T) -> T {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 fn jobs() -> usize {
     variable("SWEEP_JOBS", JOBS)
 }
@@ -44,24 +39,11 @@ fn say(text: &str) {
     println!("{text}");
 }
 
-/// Numbers from a seed: splitmix64.
-struct Chance(u64);
-
-impl Chance {
-    fn seeded() -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-        let seed = variable("SWEEP_SEED", now.as_secs());
-        say(&format!("SWEEP_SEED={seed} repeats this sample"));
-        Self(seed)
-    }
-
-    /// From 0 up to, not including, 1.
-    fn share(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
+/// Numbers from a seed that is told.
+fn chance() -> Chance {
+    let (chance, seed) = Chance::seeded();
+    say(&format!("SWEEP_SEED={seed} repeats this sample"));
+    chance
 }
 
 /// How many crossings a run of each scenario has, of the command and of its supervisor, and how long it takes.
@@ -125,7 +107,7 @@ fn assert_rows(rows: &BTreeMap<String, Row>, left_over: &[String]) {
 
 #[test]
 fn a_run_that_is_cut_off_anywhere_can_be_taken_up_or_rolled_back() {
-    let (mut chance, jobs, grounds) = (Chance::seeded(), jobs(), Grounds::default());
+    let (mut chance, jobs, grounds) = (chance(), jobs(), Grounds::default());
     let begun = Instant::now();
     let measured = measure(&grounds, jobs);
     for (scenario, measure) in &measured {

@@ -5,7 +5,7 @@
 //! container, where it cannot be killed, and goes on when it is continued: then the targets must refuse it.
 
 use crate::{
-    Chance, jobs,
+    chance, jobs,
     judge::{Standing, judge},
     say,
     scenario::{Ground, Scenario, Strategy, Way},
@@ -117,9 +117,9 @@ impl Case {
             scenario: Scenario::Replace(strategy, way),
             effect,
             count,
-            side: if round % 2 == 0 { "before" } else { "after" },
-            then: if ways % 2 == 0 { Then::Resume } else { Then::Rollback },
-            is_elsewhere: (ways / 2 + round) % 2 == 0,
+            side: if round.is_multiple_of(2) { "before" } else { "after" },
+            then: if ways.is_multiple_of(2) { Then::Resume } else { Then::Rollback },
+            is_elsewhere: (ways / 2 + round).is_multiple_of(2),
         }
     }
 
@@ -199,7 +199,7 @@ fn move_elsewhere(project: &Project) {
 #[test]
 fn a_stale_executor_changes_nothing_at_any_kind_of_effect() {
     let rounds: usize = variable("SWEEP_STALE_ROUNDS", ROUNDS);
-    let first = (Chance::seeded().share() * EFFECTS.len() as f64 * 2.0) as usize;
+    let first = (chance().share() * EFFECTS.len() as f64 * 2.0) as usize;
     let (next, begun) = (AtomicUsize::new(0), Instant::now());
     let (ends, failures) = (Mutex::new(BTreeMap::<String, usize>::new()), Mutex::new(Vec::new()));
     side_by_side(jobs(), || {

@@ -1,25 +1,18 @@
 //! The program killed, or told to end, at boundaries of a deploy of containers: it can be taken up or rolled back from
 //! everywhere. Judged by what the engine lists, by the registry's files and by the record. `SWEEP_SEED` repeats a sample,
-//! `SWEEP_CONTAINERS` says how many cuts it has.
+//! `SWEEP_CONTAINERS` says how many cuts it has on each engine.
 
-use crate::ground::{Ground, Host, files_below};
+use crate::ground::{ENVIRONMENT, Ground, Host, files_below};
 use serde_json::Value;
-use std::{
-    collections::BTreeSet,
-    ffi::OsStr,
-    fs,
-    sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeSet, ffi::OsStr, fs, time::Duration};
 use tests::{
-    Engine, Generation, Output, Project, Shape, http, program_with_engines_and_fail_points, wait_for,
+    Chance, Engine, Generation, Output, Project, Shape, http, program_with_engines_and_fail_points, variable,
+    wait_for,
 };
 
-/// Cuts of the sample: each takes two to five seconds, and every kind of boundary of a deploy is to be among them.
-const CUTS: u64 = 16;
-
-/// Side by side, each on an engine of its own.
-const JOBS: u64 = 2;
+/// Cuts of the sample on each generation of engines, which are cut side by side: so many that both ways are taken up and
+/// rolled back.
+const CUTS: u64 = 8;
 
 /// Bundles that are kept to return to: so few that rollouts remove some.
 const KEPT: usize = 2;
@@ -40,16 +33,16 @@ struct Cut {
     resumes: bool,
 }
 
-fn variable(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// The numbers below `below` in an order that a seed gives: splitmix64.
-fn drawn(seed: u64, index: u64, below: u64) -> u64 {
-    let mut mixed = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (mixed ^ (mixed >> 31)) % below
+impl Cut {
+    /// One of a deploy of so many crossings.
+    fn draw(chance: &mut Chance, crossings: u64, fails: bool) -> Self {
+        Self {
+            at: 1 + (crossings as f64 * chance.share()) as u64,
+            signal: ["KILL", "TERM", "INT"][(3.0 * chance.share()) as usize],
+            fails,
+            resumes: chance.share() < 0.5,
+        }
+    }
 }
 
 fn ground(generation: Generation, fails: bool, beside: Option<&Ground>) -> Ground {
@@ -108,22 +101,22 @@ fn play(ground: &mut Ground, cut: Cut) -> Option<String> {
     every_tag_is_whole(ground);
     let is_new = match record(ground) {
         Some(record) if !record["open"].is_null() && cut.resumes => {
-            ground.run(&["resume", crate::ground::ENVIRONMENT]).expect(code);
+            ground.run(&["resume", ENVIRONMENT]).expect(code);
             !cut.fails
         }
         Some(record) if !record["open"].is_null() => {
-            ground.run(&["rollback", crate::ground::ENVIRONMENT, "--yes"]).expect(0);
+            ground.run(&["rollback", ENVIRONMENT, "--yes"]).expect(0);
             false
         }
         // It had not begun, or had come to its end.
         _ => {
-            ground.run(&["deploy", crate::ground::ENVIRONMENT]).expect_one_of(&[code, 0]);
+            ground.run(&["deploy", ENVIRONMENT]).expect_one_of(&[code, 0]);
             !cut.fails
         }
     };
     judge(ground, if is_new { &release } else { &before });
     // What was rolled back by hand is frozen.
-    ground.run(&["lock", "--unfreeze", crate::ground::ENVIRONMENT]).expect(0);
+    ground.run(&["lock", "--unfreeze", ENVIRONMENT]).expect(0);
     name
 }
 
@@ -161,7 +154,7 @@ fn judge(ground: &Ground, release: &str) {
 }
 
 fn record(ground: &Ground) -> Option<Value> {
-    let path = ground.project.state().join(crate::ground::ENVIRONMENT).join("record/record.json");
+    let path = ground.project.state().join(ENVIRONMENT).join("record/record.json");
     Some(serde_json::from_slice(&fs::read(path).ok()?).expect("a record is never torn"))
 }
 
@@ -198,33 +191,22 @@ fn crossings(ground: &mut Ground, fails: bool) -> u64 {
 
 #[test]
 fn a_deploy_that_is_cut_off_anywhere_can_be_taken_up_or_rolled_back() {
-    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
-    let (seed, cuts) = (variable("SWEEP_SEED", clock), variable("SWEEP_CONTAINERS", CUTS));
+    let (chance, seed) = Chance::seeded();
+    let cuts: u64 = variable("SWEEP_CONTAINERS", CUTS);
     println!("SWEEP_SEED={seed} SWEEP_CONTAINERS={cuts} repeats this sample");
-    let next = &AtomicU64::new(0);
     std::thread::scope(|scope| {
-        for job in 0..JOBS {
+        for generation in Generation::ALL {
+            let mut chance = chance.clone();
             scope.spawn(move || {
-                // Each on one generation, and each way in turn.
-                let generation = Generation::ALL[job as usize % Generation::ALL.len()];
-                let first = ground(generation, false, None);
-                let second = ground(generation, true, Some(&first));
-                let mut grounds = [first, second];
+                let good = ground(generation, false, None);
+                let bad = ground(generation, true, Some(&good));
+                let mut grounds = [good, bad];
                 let counts = [crossings(&mut grounds[0], false), crossings(&mut grounds[1], true)];
                 println!("{}: {counts:?} crossings", generation.name());
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= cuts {
-                        return;
-                    }
-                    let fails = index % 4 >= 2;
-                    let cut = Cut {
-                        at: 1 + drawn(seed, index, counts[usize::from(fails)]),
-                        signal: ["KILL", "TERM", "INT"][drawn(seed, index + cuts, 3) as usize],
-                        fails,
-                        resumes: drawn(seed, index + 2 * cuts, 2) == 0,
-                    };
-                    let name = play(&mut grounds[usize::from(fails)], cut);
+                for number in 0..cuts {
+                    let way = number as usize % 2;
+                    let cut = Cut::draw(&mut chance, counts[way], way == 1);
+                    let name = play(&mut grounds[way], cut);
                     println!("{} {cut:?}: {}", generation.name(), name.as_deref().unwrap_or("it had ended"));
                 }
             });

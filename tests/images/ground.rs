@@ -7,9 +7,9 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
 };
-use tempfile::TempDir;
 use tests::{
-    Background, Engine, Generation, Output, Project, Registry, Shape, program_with_engines, static_service,
+    Background, Engine, Generation, Login, Output, Project, Registry, Shape, program_with_engines,
+    static_service,
 };
 
 /// The environment that it is deployed to.
@@ -37,8 +37,7 @@ pub(crate) struct Ground {
     pub(crate) project: Project,
     pub(crate) engine: Host,
     pub(crate) registry: Registry,
-    /// Where the login for the registry is.
-    logins: TempDir,
+    login: Login,
 }
 
 impl Ground {
@@ -52,45 +51,16 @@ impl Ground {
         let registry = Registry::start();
         project.is_not_judged("the witness looks at processes");
         project.use_program(program_with_engines().to_owned());
-        let logins = tempfile::tempdir().expect("a folder");
-        let ground = Self { project, engine, registry, logins };
-        ground.log_in();
+        let login = Login::new(&engine, &registry);
+        let ground = Self { project, engine, registry, login };
         let service = fs::read(static_service()).expect("an executable");
         ground.project.replace_artifact("api", &service);
         ground.configure();
         ground
     }
 
-    fn log_in(&self) {
-        let mut client = self.engine.client(self.logins.path());
-        client.args([
-            "login",
-            "--username",
-            self.registry.user(),
-            "--password-stdin",
-            self.registry.address(),
-        ]);
-        let password = self.logins.path().join("password");
-        fs::write(&password, self.registry.password()).expect("a file");
-        let output = client.stdin(fs::File::open(&password).expect("a file")).output().expect("the client");
-        fs::remove_file(password).expect("our own file");
-        assert!(output.status.success(), "{output:?}");
-    }
-
     fn configure(&self) {
-        let socket = format!("unix://{}", self.engine.socket().display());
-        let registry = self.registry.address();
-        self.project.edit("fairlead.toml", |text| {
-            format!(
-                "{text}\n[stages.image]\nengine = {socket:?}\n\n[registry]\nprefix = \"{registry}/team\"\n"
-            )
-        });
-        let local = fs::read_to_string(self.project.path().join("deploy/environments/local.toml"));
-        let environment = local.expect("the file of the local environment").replace(
-            "[targets.local]\nkind = \"process\"",
-            &format!("[targets.here]\nkind = \"docker\"\nengine = {socket:?}"),
-        );
-        self.project.write(&format!("deploy/environments/{ENVIRONMENT}.toml"), environment);
+        self.project.add_engine(ENVIRONMENT, &self.engine, &self.registry);
         self.project.commit();
     }
 
@@ -102,7 +72,7 @@ impl Ground {
 
     /// Starts the program with the login.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Background {
-        self.project.spawn_with(arguments, &[("DOCKER_CONFIG", self.logins.path().as_os_str())])
+        self.project.spawn_with(arguments, &[self.login.variable()])
     }
 
     /// Starts a deploy with its events as JSON lines.
@@ -112,8 +82,7 @@ impl Ground {
 
     /// The same with these variables.
     pub(crate) fn spawn_deploy_with(&self, variables: &[(&str, &OsStr)]) -> Background {
-        let logins = ("DOCKER_CONFIG", self.logins.path().as_os_str());
-        let variables: Vec<_> = variables.iter().copied().chain([logins]).collect();
+        let variables: Vec<_> = variables.iter().copied().chain([self.login.variable()]).collect();
         self.project.spawn_with(&["deploy", ENVIRONMENT, "--format", "json"], &variables)
     }
 
@@ -133,7 +102,7 @@ impl Ground {
     /// What the real client prints for these words.
     #[track_caller]
     pub(crate) fn docker(&self, words: &[&str]) -> String {
-        let output = self.engine.client(self.logins.path()).args(words).output().expect("the client");
+        let output = self.engine.client(self.login.folder()).args(words).output().expect("the client");
         assert!(output.status.success(), "docker {words:?}: {output:?}");
         String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
     }

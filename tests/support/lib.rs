@@ -1,9 +1,11 @@
 //! What the black-box tests are made of: a project of its own for each test, the program as a user runs it, and judges
 //! that look at the outside world alone (sockets, `/proc`, files), never at what the program says of itself.
 
+mod chance;
 mod components;
 mod evidence;
 pub mod http;
+mod images;
 mod law;
 mod load;
 mod machine;
@@ -18,7 +20,9 @@ mod tree;
 mod units;
 mod wait;
 
+pub use chance::{Chance, variable};
 pub use components::{Engine, Generation, Registry};
+pub use images::Login;
 pub use law::Case;
 pub use load::{FailureClass, Load, LoadConfig, Report, Seen};
 pub use ports::Port;

@@ -65,13 +65,17 @@ pub fn program_with_fail_points() -> &'static Path {
             let made = cargo_build(&["--bins", "-p", "xtask", "--features", "fail-points"]);
             return made.get("xtask").expect("cargo makes what it is asked for").clone();
         }
-        let folder = plain.xtask.parent().and_then(Path::parent).expect("it is in a target folder");
-        let folder = folder.join("fail-points");
-        let folder = folder.to_str().expect("the repository's path is UTF-8");
+        let folder = fail_points_folder(plain);
         let made =
-            cargo_build(&["--bins", "-p", "xtask", "--features", "fail-points", "--target-dir", folder]);
+            cargo_build(&["--bins", "-p", "xtask", "--features", "fail-points", "--target-dir", &folder]);
         made.get("xtask").expect("cargo makes what it is asked for").clone()
     })
+}
+
+/// The target folder of builds with fail points.
+fn fail_points_folder(plain: &Binaries) -> String {
+    let folder = plain.xtask.parent().and_then(Path::parent).expect("it is in a target folder");
+    folder.join("fail-points").to_str().expect("the repository's path is UTF-8").to_owned()
 }
 
 /// Builds the program with Docker engines, once in each test run, and says where it is.
@@ -93,11 +97,9 @@ pub fn program_with_engines() -> &'static Path {
 pub fn program_with_engines_and_fail_points() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let folder = binaries().xtask.parent().and_then(Path::parent).expect("it is in a target folder");
-        let folder = folder.join("fail-points");
-        let folder = folder.to_str().expect("the repository's path is UTF-8");
+        let folder = fail_points_folder(binaries());
         let words = ["-p", "xtask", "--features", "docker,fail-points", "--bin", "xtask-docker"];
-        let made = cargo_build(&[&words[..], &["--target-dir", folder]].concat());
+        let made = cargo_build(&[&words[..], &["--target-dir", &folder]].concat());
         made.get("xtask-docker").expect("cargo makes what it is asked for").clone()
     })
 }

@@ -108,8 +108,10 @@ impl Fixture {
 
     /// Another port that nobody else gets as long as this is there.
     pub(crate) fn another_port(&mut self) -> u16 {
-        self.ports.push(Port::new());
-        self.ports.last().map_or(0, Port::number)
+        let port = Port::new();
+        let number = port.number();
+        self.ports.push(port);
+        number
     }
 
     /// What stands on the target is reached by as many of these as one likes.
