@@ -8,6 +8,7 @@ use crate::{
 use pipeline::{
     config::{
         Problems,
+        image::ImageSource,
         schema::patterns_without_form,
         source::{Source, SourceKind},
     },
@@ -178,6 +179,15 @@ fn this_repository_loads_as_it_is_written() {
     assert_eq!(api.check.identity.unwrap().bundle_pointer.as_deref(), Some("/bundle"));
     for file in api.files.values() {
         assert!(workspace().join(&file.source).is_file(), "{file:?}");
+    }
+}
+
+#[test]
+fn the_reference_services_go_to_an_engine_as_images_of_their_executables() {
+    let loaded = load_folder(&workspace(), "docker").unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(loaded.environment.runs_images());
+    for name in ["api", "mcp"] {
+        assert_eq!(service(&loaded, name).image, Some(ImageSource::FromBinary), "{name}");
     }
 }
 
