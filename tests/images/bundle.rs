@@ -53,7 +53,7 @@ fn code_env_file_and_secret_come_back_with_their_sources_and_the_registry_gone()
         let mut ground = Ground::new(generation);
         ground.reshape(|shape| {
             shape.api().replicas = 2;
-            shape.timing("bake", "4s");
+            shape.timing("bake", "9s");
         });
         ground.run(&["deploy", crate::ground::ENVIRONMENT, "--set", "timings.bake=100ms"]).expect(0);
         let identities = |ground: &Ground| -> Vec<Value> {
@@ -72,7 +72,8 @@ fn code_env_file_and_secret_come_back_with_their_sources_and_the_registry_gone()
         }
 
         ground.reshape(|shape| {
-            shape.fault("exit-after=3s");
+            // Long enough for the last old unit to be gone, on a busy machine too.
+            shape.fault("exit-after=8s");
             shape.api().env.insert("LOG_LEVEL", "DEBUG".to_owned());
         });
         ground.project.write("api.conf", "ministers = finance\n");
