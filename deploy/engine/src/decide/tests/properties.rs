@@ -17,7 +17,14 @@ use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
-use std::{fmt::Write as _, sync::Mutex, time::Instant};
+use std::{
+    fmt::Write as _,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 /// Cases of the usual run, so few that the inner loop stays quick.
 const CASES: u32 = 2_000;
@@ -32,8 +39,8 @@ fn variable(name: &str, otherwise: u64) -> u64 {
     }
 }
 
-/// Plays scripts from a seed, and says what they met; panics with the shrunk script at the first broken law.
-fn play_many(cases: u32, seed: u64) -> Vec<Met> {
+/// Plays scripts from a seed, and says what they met; at the first broken law, the shrunk script that breaks it.
+fn play_many(cases: u32, seed: u64) -> Result<Vec<Met>, String> {
     // Where only the verdict counts, nothing is made smaller.
     let max_shrink_iters = variable("FAIRLEAD_SHRINK", 5_000) as u32;
     let config = Config { cases, failure_persistence: None, max_shrink_iters, ..Config::default() };
@@ -50,9 +57,9 @@ fn play_many(cases: u32, seed: u64) -> Vec<Met> {
     });
     if let Err(error) = result {
         let played = met.lock().map_or(0, |met| met.len());
-        panic!("seed {seed}, after {played} cases: {error}");
+        return Err(format!("seed {seed}, after {played} cases: {error}"));
     }
-    met.into_inner().expect("no case panics while it holds this")
+    Ok(met.into_inner().expect("no case panics while it holds this"))
 }
 
 /// A row of the table of what was met: words, whether it must be met often, and who met it.
@@ -86,13 +93,17 @@ fn table(met: &[Met]) -> String {
 #[test]
 fn every_rollout_ends_and_keeps_the_laws() {
     let cases = variable("FAIRLEAD_CASES", CASES.into()) as u32;
-    let met = play_many(cases, variable("FAIRLEAD_SEED", 1));
+    let met = play_many(cases, variable("FAIRLEAD_SEED", 1)).unwrap_or_else(|broken| panic!("{broken}"));
     println!("{}", table(&met));
     for (words, must, is) in ROWS {
         let count = met.iter().filter(|met| is(met)).count();
         assert!(!must || count * 100 >= met.len() * SHARE_MIN, "too seldom met: {words}\n{}", table(&met));
     }
 }
+
+/// How many cases of a long run come from one seed, so that a run that is ended early has shown something, and what it finds
+/// is found again within a minute: by `FAIRLEAD_SEED` of that round and this many `FAIRLEAD_CASES`.
+const ROUND: u64 = 10_000;
 
 /// Run by hand: `FAIRLEAD_CASES=1000000 cargo test --profile long-run -p engine --lib long_run -- --ignored --nocapture`.
 #[test]
@@ -101,14 +112,30 @@ fn long_run() {
     let cases = variable("FAIRLEAD_CASES", 20_000);
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seed = variable("FAIRLEAD_SEED", clock.map_or(0, |since| since.as_secs()));
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    println!("seed {seed}, {threads} threads");
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let rounds = cases.div_ceil(ROUND);
+    println!("seed {seed}, {rounds} rounds on {threads} threads");
     let began = Instant::now();
-    let met: Vec<Met> = std::thread::scope(|scope| {
-        let play = |thread| move || play_many(cases.div_ceil(threads) as u32, seed + thread);
-        let all: Vec<_> = (0..threads).map(|thread| scope.spawn(play(thread))).collect();
-        all.into_iter().flat_map(|one| one.join().expect("a law is broken: see above")).collect()
-    });
+    let (next, met) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let play = || {
+        loop {
+            let round = next.fetch_add(1, Ordering::Relaxed);
+            if round >= rounds {
+                return;
+            }
+            let cases = ROUND.min(cases - round * ROUND) as u32;
+            let played = play_many(cases, seed + round).unwrap_or_else(|broken| {
+                // What the others would still find is found again when this is mended.
+                next.store(rounds, Ordering::Relaxed);
+                panic!("{broken}");
+            });
+            let mut met = met.lock().expect("nobody panics while holding this");
+            met.extend(played);
+            println!("{:>9} cases after {:.0?}, to seed {}", met.len(), began.elapsed(), seed + round);
+        }
+    };
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(play))));
+    let met = met.into_inner().expect("nobody panics while holding this");
     println!("{}in {:.0?}", table(&met), began.elapsed());
 }
 
