@@ -3,3 +3,4 @@
 
 mod ground;
 mod pipeline;
+mod registry;
