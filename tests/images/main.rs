@@ -6,4 +6,5 @@ mod crash;
 mod faults;
 mod ground;
 mod pipeline;
+mod registry;
 mod traffic;

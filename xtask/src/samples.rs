@@ -1,5 +1,6 @@
 //! Documents and events for tests: one of each, with everything in it.
 
+use crate::commands::{GoingImage, Prunable, PrunableRepository, StayingImage};
 use deploy::{
     bundle::{Bundle, BundleArtifact, BundleHash, BundleSource},
     check::{Answer, Check, HttpProbe, Identity, Look, Probe},
@@ -491,4 +492,27 @@ pub(crate) fn rolled_back() -> Vec<Event> {
         phase("settling"),
     ]);
     events
+}
+
+pub(crate) fn prunable() -> Prunable {
+    let stays = |word: &str, tags: &[&str], because: &str| StayingImage {
+        digest: Digest::of_bytes(word),
+        tags: tags.iter().map(ToString::to_string).collect(),
+        because: vec![because.to_owned()],
+    };
+    Prunable {
+        version: Prunable::FORMAT,
+        repositories: vec![PrunableRepository {
+            repository: "ghcr.io/team/api".to_owned(),
+            goes: vec![GoingImage {
+                digest: Digest::of_bytes("old"),
+                tags: vec!["3f9a1c2b4d5e".to_owned(), "id-0123456789ab".to_owned()],
+                with: vec![Digest::of_bytes("manifest"), Digest::of_bytes("list")],
+            }],
+            stays: vec![
+                stays("new", &["id-123456789abc", "latest"], "api runs 4e8b2d3c5f6a on here of production"),
+                stays("other", &["v1.0"], "no tag of ours leads to it"),
+            ],
+        }],
+    }
 }

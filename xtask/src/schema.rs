@@ -1,8 +1,8 @@
-//! The schemas of the documents that `plan`, `simulate`, `status` and `history` print; checked in under `docs/schema/`.
+//! The schemas of the documents that `plan`, `simulate`, `status`, `history` and `prune` print; checked in under `docs/schema/`.
 
 use crate::{
     cli::simulate_request,
-    commands::{self, Simulation},
+    commands::{self, Prunable, Simulation},
     samples,
 };
 use deploy::{
@@ -23,12 +23,13 @@ fn schema<T: JsonSchema>(title: &str) -> Value {
     schema
 }
 
-fn all() -> [(&'static str, Value); 4] {
+fn all() -> [(&'static str, Value); 5] {
     [
         ("plan", schema::<Plan>("Fairlead plan")),
         ("simulation", schema::<Simulation>("Fairlead simulation")),
         ("status", schema::<Status>("Fairlead status")),
         ("history", schema::<Vec<HistoryEntry>>("Fairlead history")),
+        ("prune", schema::<Prunable>("Fairlead prune")),
     ]
 }
 
@@ -68,6 +69,7 @@ fn documents_have_their_schemas() {
         ),
         ("status", vec![json!(samples::status()), json!(samples::absent())]),
         ("history", vec![json!(samples::history()), json!([])]),
+        ("prune", vec![json!(samples::prunable())]),
     ];
     for (name, documents) in documents {
         let kept = std::fs::read_to_string(path(name)).unwrap();

@@ -21,7 +21,7 @@ use pipeline::{
     release::{Manifests, Parts, Release, StageVerdict},
     stage::{
         ArtifactSpec, BuildStage, Context as StageContext, ImageMaker, ImageStage, Made, Order, Origin,
-        PublishStage, Stage, StageFailure, StageName, TestCommand, TestStage, run_stages,
+        PublishStage, Published, Stage, StageFailure, StageName, TestCommand, TestStage, run_stages,
     },
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -135,19 +135,25 @@ fn configured(loaded: &Loaded) -> Result<Vec<Stage>, Failure> {
     }
     for (name, service) in &environment.services {
         let Some(source) = service.image.clone() else { continue };
+        let published = project.registry.as_ref().map(|registry| {
+            let repository = registry.prefix.prefix().repository(name);
+            let repository = repository.map_err(|error| Failure::usage(error.to_string()))?;
+            Ok::<_, Failure>(Published { repository, default_branch: registry.default_branch.clone() })
+        });
+        let published = published.transpose()?;
         all.push(Stage::Image(ImageStage {
             service: name.clone(),
             source,
             has_executable: service.artifact.is_some(),
             repository: local_repository(&project.name, name)?,
+            published: published.clone(),
             timeout: millis(&stages.image.timeout),
         }));
-        if let Some(registry) = &project.registry {
-            let repository = registry.prefix.prefix().repository(name);
+        if let Some(Published { repository, default_branch }) = published {
             all.push(Stage::Publish(PublishStage {
                 service: name.clone(),
-                repository: repository.map_err(|error| Failure::usage(error.to_string()))?,
-                default_branch: registry.default_branch.clone(),
+                repository,
+                default_branch,
                 timeout: millis(&stages.publish.timeout),
             }));
         }

@@ -10,6 +10,7 @@ use deploy::{
 use pipeline::{
     config::{Problems, find_root},
     digest::Digest,
+    name::Name,
     release::{Manifests, Release, ReleaseId, manifest},
 };
 use std::{
@@ -69,6 +70,11 @@ pub(crate) fn any_environment(context: &Context) -> Result<String, Failure> {
     let names = environment_names(&root(context)?);
     let first = names.first().filter(|_| names.iter().all(|name| name.as_str() != LOCAL));
     Ok(first.map_or_else(|| LOCAL.to_owned(), ToString::to_string))
+}
+
+/// The environments of the project, by name.
+pub(crate) fn environments(context: &Context) -> Result<Vec<Name>, Failure> {
+    Ok(environment_names(&root(context)?))
 }
 
 /// A release that was made before: by its name, or by the path of its manifest.

@@ -7,6 +7,7 @@ mod clock;
 mod ear;
 mod error;
 mod freeze;
+mod images;
 mod lease;
 mod planning;
 mod platform;
@@ -38,6 +39,7 @@ use vault::Vault;
 
 pub use ask::{Answer, Asking, Listener};
 pub use error::{Kind, SessionError};
+pub use images::NeededImage;
 pub use platform::{Lines, LogSource, Platform, Platforms};
 pub use targets::Place;
 

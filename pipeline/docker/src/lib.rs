@@ -3,6 +3,7 @@
 
 pub mod build;
 mod connection;
+mod login;
 mod maker;
 pub mod push;
 

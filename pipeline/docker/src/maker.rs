@@ -2,7 +2,7 @@
 
 use crate::{
     Address, Connection,
-    build::{BinaryImage, BuildEvent, BuiltImage, ImageBuild, ImageName, Step},
+    build::{BinaryImage, BuildEvent, BuiltImage, ImageBuild, ImageName, Logins, Step},
     push::{self, Patience, Push},
 };
 use async_trait::async_trait;
@@ -11,16 +11,22 @@ use pipeline::{
     causes::in_one_line,
     crossing,
     digest::Digest,
-    image::reference::{Repository, Which},
+    image::reference::{Reference, Repository, Which},
     secret::{DEADLINE, Variables},
     stage::{BuilderFacts, ImageMaker, ImageOrder, MadeImage, MakerError, News, PublishOrder, Source},
 };
 use registry::{Artifact, Descriptor, Login, Options, Registry};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::sync::OnceCell;
 
 /// What a release's manifest is called where it is attached to its images.
 const MANIFEST_TYPE: &str = "application/vnd.fairlead.release-manifest+json";
+
+/// What is told where a cache is wanted and the engine cannot have one.
+const NO_BUILDKIT: &str = "no cache from the registry: the engine has no BuildKit";
 
 /// One engine, and the registries that its images go to.
 pub struct EngineImages {
@@ -45,6 +51,44 @@ impl EngineImages {
         let host = repository.host.clone();
         let login = Login::find(&host, &self.variables, DEADLINE).await.map_err(|error| told(&error))?;
         Registry::new(host, login, Options::default()).map_err(|error| told(&error))
+    }
+
+    /// Has a build take up what earlier ones did, and carry on what it does itself. Without it, it takes longer and is as
+    /// good: so nothing here is an error.
+    async fn take_up(
+        &self,
+        connection: &Connection,
+        cache: &[Reference],
+        request: &mut ImageBuild,
+        news: &News<'_>,
+    ) {
+        if !connection.facts.has_buildkit {
+            return (news.step)(NO_BUILDKIT.to_owned());
+        }
+        request.inline_cache = true;
+        match self.carriers(cache).await {
+            Ok(found) if found.is_empty() => (news.step)("no cache in the registry yet".to_owned()),
+            Ok(found) => {
+                let names: Vec<String> = found.iter().map(ToString::to_string).collect();
+                (news.step)(format!("looking for earlier steps in {}", names.join(", ")));
+                request.cache_from = found;
+            }
+            Err(error) => (news.step)(format!("warning: no cache from the registry: {error}")),
+        }
+    }
+
+    /// Those of these images that are there, each once.
+    async fn carriers(&self, cache: &[Reference]) -> Result<Vec<ImageName>, MakerError> {
+        let Some(first) = cache.first() else { return Ok(Vec::new()) };
+        let registry = self.registry(&first.repository).await?;
+        let (mut digests, mut found) = (BTreeSet::new(), Vec::new());
+        for reference in cache {
+            let digest = registry.digest(&reference.repository, &reference.which()).await;
+            if digest.map_err(|error| told(&error))?.is_some_and(|digest| digests.insert(digest)) {
+                found.extend(reference.to_string().parse::<ImageName>().ok());
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -92,6 +136,10 @@ impl ImageMaker for EngineImages {
                 request.names = vec![named];
                 request.source_date_epoch = order.epoch;
                 request.deadline = order.timeout;
+                request.logins = Logins::new(self.variables.clone(), order.registry.clone());
+                if let Some(cache) = &order.cache {
+                    self.take_up(connection, cache, &mut request, &news).await;
+                }
                 connection.build(&request, hear).await
             }
         };

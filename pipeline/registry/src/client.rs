@@ -232,6 +232,10 @@ impl Registry {
         match answer.status {
             StatusCode::ACCEPTED | StatusCode::OK | StatusCode::NO_CONTENT => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                let (operation, said) = (answer.operation, answer.said);
+                Err(Error::NoRemoval { operation, host: self.host.to_string(), said })
+            }
             _ => Err(answer.refused()),
         }
     }

@@ -25,7 +25,7 @@ pub enum Error {
     },
     /// It knows who asks, and does not allow it.
     #[error("cannot {operation}: the registry does not allow it to this login ({login}){}; ask whoever runs {host} for the \
-             right to push", told(.said))]
+             right to it", told(.said))]
     Denied {
         /// What was wanted.
         operation: String,
@@ -51,6 +51,20 @@ pub enum Error {
     Full {
         /// What was wanted.
         operation: String,
+        /// What the registry said.
+        said: String,
+    },
+    /// Nothing can be removed from it.
+    #[error(
+        "cannot {operation}: the registry lets nobody remove anything (405{}); whoever runs {host} can allow it: \
+         `REGISTRY_STORAGE_DELETE_ENABLED=true` in its environment, or `storage.delete.enabled: true` in its file",
+        also(.said)
+    )]
+    NoRemoval {
+        /// What was wanted.
+        operation: String,
+        /// The registry.
+        host: String,
         /// What the registry said.
         said: String,
     },
@@ -127,6 +141,10 @@ pub enum Error {
 
 fn told(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(": {said}") }
+}
+
+fn also(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(", {said}") }
 }
 
 fn often(attempts: u32) -> String {

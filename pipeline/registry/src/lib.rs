@@ -14,7 +14,9 @@ mod credentials;
 mod error;
 mod event;
 mod manifest;
+mod prune;
 mod reach;
+mod survey;
 mod transport;
 
 pub use artifact::{Artifact, Attached};
@@ -24,4 +26,5 @@ pub use error::Error;
 pub use event::{Event, Tell};
 pub use manifest::{Content, Descriptor, Manifest, ManifestError, media_type};
 pub use pipeline::image::reference::{Host, Reference, ReferenceError, Repository, Tag, Which};
+pub use prune::{Going, Seen, Selection, Survey, Why, select};
 pub use reach::{Node, unreached};

@@ -144,6 +144,17 @@ pub struct ImageSection {
     pub secrets: BTreeMap<BuildWord, SecretRef>,
     /// The platform that it is made for. By default that of the engine.
     pub platform: Option<BuildPlatform>,
+    /// `registry`: what was built before is taken from the image that was published last, and the next build finds there
+    /// what this one did. Needs `[registry]`, and BuildKit; an engine without it builds as always.
+    pub cache: Option<ImageCache>,
+}
+
+/// Where what was built is kept for other engines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageCache {
+    /// In the published image itself.
+    Registry,
 }
 
 /// Where images are published.

@@ -1,7 +1,7 @@
 //! What the image of a service is made of, checked.
 
 use super::{
-    file::{ImageSection, ServiceSection},
+    file::{ImageCache, ImageSection, ServiceSection},
     findings::Findings,
     problem::Problem,
     project::check_secrets,
@@ -44,6 +44,9 @@ pub struct DockerfileSource {
     pub secrets: BTreeMap<BuildWord, SecretRef>,
     /// For which platform; without one for that of the engine.
     pub platform: Option<BuildPlatform>,
+    /// Where what was built is kept for other engines, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<ImageCache>,
 }
 
 impl ImageSource {
@@ -76,12 +79,13 @@ impl ImageSection {
             args: self.args.clone(),
             secrets: self.secrets.clone(),
             platform: self.platform.clone(),
+            cache: self.cache,
         }
     }
 }
 
 /// Checks what a service says that it runs.
-pub(super) fn check(name: &Name, service: &ServiceSection, findings: &mut Findings<'_>) {
+pub(super) fn check(name: &Name, service: &ServiceSection, has_registry: bool, findings: &mut Findings<'_>) {
     let path = ["services", name.as_str(), "image"];
     let at = |key: &'static str| ["services", name.as_str(), "image", key];
     let Some(image) = &service.image else {
@@ -99,6 +103,7 @@ pub(super) fn check(name: &Name, service: &ServiceSection, findings: &mut Findin
         ("args", !image.args.is_empty()),
         ("secrets", !image.secrets.is_empty()),
         ("platform", image.platform.is_some()),
+        ("cache", image.cache.is_some()),
     ];
     let given: Vec<&'static str> =
         of_dockerfile.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect();
@@ -121,6 +126,12 @@ pub(super) fn check(name: &Name, service: &ServiceSection, findings: &mut Findin
             findings.add(&path, problem.help(help));
         }
         (Some(true), None) | (Some(false) | None, Some(_)) => {}
+    }
+    if image.cache == Some(ImageCache::Registry) && !has_registry {
+        let problem =
+            Problem::new(format!("the cache of {name} is in a registry, and the project names none"));
+        findings
+            .add(&at("cache"), problem.help("name it: `[registry]` with its `prefix`; or leave `cache` out"));
     }
     for (key, path) in [("dockerfile", &image.dockerfile), ("context", &image.context)] {
         let Some(path) = path else { continue };

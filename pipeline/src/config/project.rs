@@ -34,7 +34,7 @@ impl Project {
             findings.add(&["services"], problem.help("describe one in a table `[services.NAME]`"));
         }
         for (name, service) in &file.services {
-            check_service(name, service, findings);
+            check_service(name, service, file.registry.is_some(), findings);
         }
         check_dependencies(&file.services, findings);
         check_stages(&file.stages, findings);
@@ -98,10 +98,10 @@ pub fn check_secrets<'n>(
     }
 }
 
-fn check_service(name: &Name, service: &ServiceSection, findings: &mut Findings<'_>) {
+fn check_service(name: &Name, service: &ServiceSection, has_registry: bool, findings: &mut Findings<'_>) {
     let at =
         |keys: &[&'static str]| ["services", name.as_str()].into_iter().chain(keys.iter().copied()).collect();
-    super::image::check(name, service, findings);
+    super::image::check(name, service, has_registry, findings);
     let artifact_empty = match &service.artifact {
         Some(ArtifactSource::CargoBin(bin)) => bin.trim().is_empty(),
         Some(ArtifactSource::Path(path)) => path.as_os_str().is_empty(),

@@ -10,6 +10,7 @@
 //! that run made is still there byte for byte.
 
 mod build;
+mod cache;
 mod default_test;
 mod error;
 mod excerpt;
@@ -166,8 +167,19 @@ pub struct ImageStage {
     pub has_executable: bool,
     /// What the image is called until it is published: `localhost/noogh/api`.
     pub repository: Repository,
+    /// Where it is published, if it is: there the cache of its build is, if it wants one.
+    pub published: Option<Published>,
     /// The longest that it may take.
     pub timeout: Duration,
+}
+
+/// Where an image is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Its repository.
+    pub repository: Repository,
+    /// The branch whose newest image is tagged `latest`, too.
+    pub default_branch: String,
 }
 
 /// Publishes the image of one service.

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// The tag of the newest image of the default branch, as everybody's tools know it.
-const LATEST: &str = "latest";
+pub(super) const LATEST: &str = "latest";
 
 /// What the `publish` stage of one service is to do.
 pub(super) struct PublishPlan {
@@ -148,7 +148,7 @@ fn tags(origin: &Origin, default_branch: &str) -> Vec<Tag> {
 }
 
 /// The name of a branch with what no tag can have replaced by dashes: `feature/x` → `feature-x`.
-fn as_tag(branch: &str) -> String {
+pub(super) fn as_tag(branch: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let tag: String =
         branch.chars().map(|c| if allowed(c) { c } else { '-' }).take(Tag::LENGTH_MAX).collect();

@@ -364,9 +364,11 @@ fn all_stages(root: &Path, test: &str) -> Vec<Stage> {
                 args: BTreeMap::new(),
                 secrets: BTreeMap::new(),
                 platform: None,
+                cache: None,
             }),
             has_executable: false,
             repository: repository(&format!("localhost/shop/{service}")),
+            published: None,
             timeout: TIMEOUT,
         })
     };

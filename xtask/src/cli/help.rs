@@ -104,6 +104,15 @@ Examples:
   {program} cancel production
   {program} cancel production --hold    leave everything as it is, for inspection";
 
+pub(super) const PRUNE: &str = "\
+An image stays if a target of any environment of the project runs it or can return to it, if a
+release that is kept here names it, if a tag that moves points to it, or if an index holds it. If a
+target cannot be asked, nothing is removed. What is attached to an image goes with it.
+
+Examples:
+  {program} prune --registry production          show what goes, and why the rest stays
+  {program} prune --registry production --yes    remove it";
+
 pub(super) const LOCK: &str = "\
 A rollback by hand freezes every environment but `local`: `deploy` is refused until a human types
 the environment's name, or lifts the freeze.

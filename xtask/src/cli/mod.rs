@@ -126,6 +126,9 @@ pub(crate) enum Command {
     Publish(Build),
     /// Check what an environment needs, with the fix of each problem
     Doctor(Environment),
+    /// Show what nothing needs any more in the registry; remove it with --yes
+    #[command(after_help = help::PRUNE)]
+    Prune(Prune),
     /// Stop every unit of an environment on this machine
     Down(Down),
     #[command(name = "__supervisor", hide = true, disable_help_flag = true)]
@@ -325,6 +328,22 @@ impl From<FromStage> for StageName {
             FromStage::Publish => Self::Publish,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    #[command(flatten)]
+    pub(crate) environment: Environment,
+    /// Look at the images in the project's registry
+    #[arg(long, required = true)]
+    pub(crate) registry: bool,
+    /// Only show what would be removed, and why the rest stays; this is the default
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+    /// Remove it
+    // Not by FAIRLEAD_YES: what a job says of its deploys is not meant for this.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

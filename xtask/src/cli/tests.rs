@@ -42,7 +42,7 @@ fn the_long_help_lists_exit_codes() {
 fn each_command_explains_itself() {
     let commands = [
         "deploy", "plan", "simulate", "status", "history", "rollback", "resume", "pause", "cancel", "logs",
-        "lock", "test", "build", "doctor", "down",
+        "lock", "test", "build", "doctor", "prune", "down",
     ];
     for command in commands {
         insta::assert_snapshot!(format!("help_{command}"), help(&format!("{command} -h")));
@@ -86,6 +86,8 @@ fn what_contradicts_itself_is_refused() {
         "simulate --plan p.json --release r",
         "simulate --slow often",
         "simulate --seed many",
+        "prune production",
+        "prune --registry --dry-run --yes",
         "nonsense",
     ] {
         let error = parse(arguments).expect_err(arguments);

@@ -9,6 +9,7 @@ mod down;
 mod logs;
 mod plan;
 mod protection;
+mod prune;
 mod resume;
 mod rollback;
 mod rollout;
@@ -17,6 +18,9 @@ mod stage;
 
 use crate::{cli::Command, context::Context, failure::Failure, reporter::Ending};
 
+pub(crate) use prune::Prunable;
+#[cfg(any(test, feature = "docker"))]
+pub(crate) use prune::{GoingImage, PrunableRepository, StayingImage};
 #[cfg(test)]
 pub(crate) use simulate::simulation;
 pub(crate) use simulate::{Run, Simulation};
@@ -40,6 +44,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Option<En
         Command::Build(request) => stage::build(context, &request, stage::BUILD).await.map(Some),
         Command::Publish(request) => stage::build(context, &request, stage::ALL).await.map(Some),
         Command::Doctor(request) => doctor::run(context, &request).await.map(Some),
+        Command::Prune(request) => prune::run(context, &request).await,
         Command::Down(request) => down::run(context, &request).await.map(Some),
         // These have runtimes of their own; see `app`.
         Command::Supervisor(background) => crate::wire::supervisor(background.arguments).await.map(|()| None),

@@ -3,19 +3,24 @@
 
 #[cfg(feature = "docker")]
 mod linked;
+#[cfg(feature = "docker")]
+mod prune;
 #[cfg(not(feature = "docker"))]
 mod unlinked;
 
 #[cfg(feature = "docker")]
 pub(crate) use linked::{maker, platforms};
+#[cfg(feature = "docker")]
+pub(crate) use prune::look;
 #[cfg(not(feature = "docker"))]
-pub(crate) use unlinked::{maker, platforms};
+pub(crate) use unlinked::{look, maker, platforms};
 
 use crate::failure::Failure;
 use deploy::config::Loaded;
-use pipeline::secret::Variables;
+use pipeline::{digest::Digest, secret::Variables};
 use serde::Deserialize;
 use std::{
+    collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
@@ -24,6 +29,24 @@ use std::{
     sync::mpsc,
     time::Duration,
 };
+
+/// Images that are needed, and for what.
+#[derive(Debug, Default)]
+pub(crate) struct Needed {
+    /// By the digest of their manifest or by their id: who needs them, in words.
+    pub(crate) who: BTreeMap<Digest, BTreeSet<String>>,
+    /// By the name of a repository: the digests that it is asked for. No ids: a registry fails that is asked for the manifest
+    /// of what is none.
+    pub(crate) asked: BTreeMap<String, BTreeSet<Digest>>,
+}
+
+impl Needed {
+    /// Adds an image by its digest.
+    pub(crate) fn add(&mut self, repository: &str, digest: Digest, who: String) {
+        self.who.entry(digest).or_default().insert(who);
+        self.asked.entry(repository.to_owned()).or_default().insert(digest);
+    }
+}
 
 /// The program that has them, as a target of the package.
 const PROGRAM: &str = "xtask-docker";

@@ -1,12 +1,13 @@
 //! A program that was built without them.
 
-use crate::{context::Context, failure::Failure};
+use super::Needed;
+use crate::{commands::Prunable, context::Context, failure::Failure};
 use deploy::{
     config::Loaded,
     session::{Platforms, Tool},
 };
-use pipeline::stage::ImageMaker;
-use std::sync::Arc;
+use pipeline::{image::reference::Repository, stage::ImageMaker};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 
 /// None.
 #[expect(clippy::unnecessary_wraps, reason = "as in a program that has them")]
@@ -17,4 +18,24 @@ pub(crate) fn platforms(_: &Context, _: &Loaded, _: &Tool) -> Result<Platforms, 
 /// Nobody.
 pub(crate) fn maker(_: &Context, _: &Loaded) -> Result<Arc<dyn ImageMaker>, Failure> {
     Err(Failure::NeedsEngines)
+}
+
+/// Nothing that could be removed: there is none.
+pub(crate) struct Removal(Infallible);
+
+/// Nobody looks.
+pub(crate) async fn look(
+    _: &Context,
+    _: &BTreeSet<Repository>,
+    _: &Needed,
+) -> Result<(Prunable, Removal), Failure> {
+    Err(Failure::NeedsEngines)
+}
+
+impl Removal {
+    /// Never called.
+    #[expect(clippy::unused_async, reason = "as in a program that has them")]
+    pub(crate) async fn carry_out(&self, _: &(dyn Fn(String) + Send + Sync)) -> Result<usize, Failure> {
+        match self.0 {}
+    }
 }

@@ -140,3 +140,8 @@ fn times_are_told_to_their_largest_unit() {
     assert_eq!(at(-60), "in 60 s");
     assert_eq!(now().absolute(samples::now()), "2026-11-24 12:00:00");
 }
+
+#[test]
+fn what_goes_from_a_registry_and_what_stays_reads_well() {
+    insta::assert_snapshot!(prunable(&samples::prunable(), Paint::OFF));
+}

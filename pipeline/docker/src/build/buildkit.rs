@@ -7,6 +7,9 @@ use super::{
 use bollard::moby::buildkit::v1::{StatusResponse, Vertex};
 use std::{collections::HashMap, time::Duration};
 
+/// How the names of vertices begin that look for a cache. One that fails costs time, and no build.
+const IMPORT: &str = "importing cache manifest from";
+
 /// Which vertices are which steps.
 #[derive(Default)]
 pub(super) struct BuildKit {
@@ -54,7 +57,12 @@ impl BuildKit {
     fn end(&mut self, vertex: &Vertex, story: &mut Story<'_>) {
         let known = self.known(&vertex.digest, &vertex.name, story);
         let Some(passed) = passed(vertex) else { return };
-        if !vertex.error.is_empty() {
+        if vertex.name.starts_with(IMPORT) && !vertex.error.is_empty() {
+            if !std::mem::replace(&mut known.ended, true) {
+                let message = format!("{}: {}", vertex.name, vertex.error);
+                story.tell(BuildEvent::Warning { message: story.mask(&message).into_owned() });
+            }
+        } else if !vertex.error.is_empty() {
             let given_up = vertex.error.contains("context canceled");
             if !known.ended {
                 story.fail(known.index, given_up);

@@ -3,6 +3,7 @@
 use super::session::SessionError;
 use crate::Address;
 use pipeline::image::context::ContextError;
+use registry::CredentialsError;
 use std::{
     error::Error,
     fmt,
@@ -126,7 +127,7 @@ pub enum BuildFailure {
     },
     /// The image that a stage begins with is neither on the engine nor in a registry.
     #[error(
-        "the base image can be had neither from the engine nor from its registry ({reason}): is its name right, and does the registry give it to everybody?"
+        "the base image can be had neither from the engine nor from its registry ({reason}): is its name right, and is there a login that may read it (`docker login`)?"
     )]
     BaseImage {
         /// The engine's words.
@@ -171,6 +172,9 @@ pub enum BuildFailure {
         #[source]
         source: Option<bollard::errors::Error>,
     },
+    /// A login that should be there for the registry of a base image cannot be had.
+    #[error("the login for the registry of a base image cannot be had")]
+    Login(#[source] CredentialsError),
     /// There is no session with the builder.
     #[error("no session with the builder of the Docker engine at {address}")]
     Session {

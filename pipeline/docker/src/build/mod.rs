@@ -16,6 +16,7 @@ mod diagnosis;
 mod elf;
 mod event;
 mod failure;
+mod logins;
 mod request;
 mod session;
 mod story;
@@ -25,6 +26,7 @@ pub use binary::{BINARY_PATH, BINARY_USER, BinaryImage};
 pub use elf::ElfError;
 pub use event::{BuildEvent, Step};
 pub use failure::{BuildError, BuildFailure};
+pub use logins::Logins;
 pub use pipeline::image::{
     labels::{ImageLabels, RELEASE_LABEL},
     words::{Platform, Word, WordError},
@@ -107,7 +109,8 @@ impl Connection {
     ) -> Result<BuiltImage, BuildFailure> {
         let secrets: BTreeMap<_, _> =
             request.secrets.iter().map(|(id, secret)| (id.to_string(), secret.clone())).collect();
-        let opening = Session::open(&self.address, Arc::new(secrets)).await;
+        let opening =
+            Session::open(&self.address, Arc::new(secrets), request.logins.clone(), story.redactor()).await;
         let session =
             opening.map_err(|source| BuildFailure::Session { address: self.address.clone(), source })?;
         let mut options = options(request, &context)?;
@@ -148,7 +151,15 @@ impl Connection {
     ) -> Result<BuiltImage, BuildFailure> {
         let mut options = options(request, &context)?;
         options.forcerm = true; // Else the container of a step that failed is left behind.
-        let docker = self.patient(request.deadline);
+        let mut docker = self.patient(request.deadline);
+        let logins = request.logins.registry_config(request, &story.redactor()).await;
+        // Not through bollard, which writes them in the base64 of mail, where engines read that of addresses.
+        if let Some(logins) = logins.map_err(BuildFailure::Login)? {
+            docker = docker.with_request_modifier(move |mut request| {
+                request.headers_mut().insert("X-Registry-Config", logins.clone());
+                request
+            });
+        }
         let mut classic = Classic::default();
         let result = self
             .drive(&docker, options, request, context, story, |info, story| {

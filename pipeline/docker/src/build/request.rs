@@ -1,5 +1,6 @@
 //! What is to be built: checked when it is read, so that nothing half-right reaches an engine.
 
+use super::Logins;
 use pipeline::{
     image::words::{Platform, Word, WordError},
     secret::Secret,
@@ -29,6 +30,8 @@ pub struct ImageBuild {
     pub args: BTreeMap<Word, String>,
     /// What `RUN --mount=type=secret,id=…` is given. Neither in the image nor in its history.
     pub secrets: BTreeMap<Word, Secret>,
+    /// Where logins for the registries of base images and of caches are looked for; by default nowhere.
+    pub logins: Logins,
     /// For which platform; without one for that of the engine.
     pub platform: Option<Platform>,
     /// Labels of the image, beside those that the Dockerfile gives it.
@@ -62,6 +65,7 @@ impl ImageBuild {
             target: None,
             args: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            logins: Logins::default(),
             platform: None,
             labels: BTreeMap::new(),
             names: Vec::new(),

@@ -1,9 +1,11 @@
-//! The session of a BuildKit build: a connection on which the engine asks *us*, here for the secrets of the build.
+//! The session of a BuildKit build: a connection on which the engine asks *us*, here for the secrets of the build
+//! and for logins of registries.
 //!
 //! bollard can open one itself beside a build whose progress it streams, but serves no secrets on it; and it serves
 //! secrets to builds whose progress it does not show. So the session is opened here: one request that the engine turns
 //! round, on a connection of its own, and then HTTP/2 with the engine as the client. It ends when it is dropped.
 
+use super::Logins;
 use crate::Address;
 use bollard::{
     health::{
@@ -11,9 +13,17 @@ use bollard::{
         health_check_response::ServingStatus,
         health_server::{Health, HealthServer},
     },
-    moby::buildkit::secrets::v1::{
-        GetSecretRequest, GetSecretResponse,
-        secrets_server::{Secrets, SecretsServer},
+    moby::{
+        buildkit::secrets::v1::{
+            GetSecretRequest, GetSecretResponse,
+            secrets_server::{Secrets, SecretsServer},
+        },
+        filesync::v1::{
+            CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse,
+            GetTokenAuthorityRequest, GetTokenAuthorityResponse, VerifyTokenAuthorityRequest,
+            VerifyTokenAuthorityResponse,
+            auth_server::{Auth, AuthServer},
+        },
     },
 };
 use bytes::Bytes;
@@ -25,7 +35,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
-use pipeline::secret::Secret;
+use pipeline::{
+    causes::in_one_line,
+    secret::{Redactor, Secret},
+};
+use registry::{Credentials, Host};
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -48,7 +62,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 const REASON_MAX: usize = 1000;
 
 /// What the engine may ask for here.
-const METHODS: [&str; 1] = ["/moby.buildkit.secrets.v1.Secrets/GetSecret"];
+const METHODS: [&str; 2] =
+    ["/moby.buildkit.secrets.v1.Secrets/GetSecret", "/moby.filesync.v1.Auth/Credentials"];
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -80,10 +95,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Opens one, which gives the engine these secrets when it asks.
+    /// Opens one, which gives the engine these secrets when it asks, and logins.
     pub(super) async fn open(
         address: &Address,
         secrets: Arc<BTreeMap<String, Secret>>,
+        logins: Logins,
+        redactor: Redactor,
     ) -> Result<Self, SessionError> {
         let id = unique_id()?;
         let opening = async {
@@ -94,6 +111,7 @@ impl Session {
         };
         let connection = timeout(OPEN_TIMEOUT, opening).await.map_err(|_| SessionError::Silent)??;
         let routes = Routes::new(SecretsServer::new(Keeper { secrets }))
+            .add_service(AuthServer::new(Doorkeeper { logins, redactor }))
             .add_service(HealthServer::new(AlwaysWell))
             .prepare();
         let serving = async move {
@@ -163,6 +181,59 @@ impl Secrets for Keeper {
         let secret =
             self.secrets.get(id).ok_or_else(|| Status::not_found(format!("secret {id} not found")))?;
         Ok(Response::new(GetSecretResponse { data: secret.expose().to_vec() }))
+    }
+}
+
+/// Tells who we are to registries that the engine takes base images and caches from.
+struct Doorkeeper {
+    logins: Logins,
+    redactor: Redactor,
+}
+
+/// What the engine can do as well by itself, and then does, with the login.
+fn by_itself<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("tokens are left to the engine"))
+}
+
+#[tonic::async_trait]
+impl Auth for Doorkeeper {
+    async fn credentials(
+        &self,
+        request: tonic::Request<CredentialsRequest>,
+    ) -> Result<Response<CredentialsResponse>, Status> {
+        let host = request.get_ref().host.parse::<Host>();
+        let host = host.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let found = self.logins.find(&host, &self.redactor).await;
+        let login = found.map_err(|error| Status::failed_precondition(in_one_line(&error)))?;
+        let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
+        let (username, secret) = match &login.credentials {
+            Credentials::Anonymous => (String::new(), String::new()),
+            Credentials::Password { user, password } => (user.clone(), text(password)),
+            // Known by the missing name.
+            Credentials::IdentityToken { token } => (String::new(), text(token)),
+        };
+        Ok(Response::new(CredentialsResponse { username, secret }))
+    }
+
+    async fn fetch_token(
+        &self,
+        _: tonic::Request<FetchTokenRequest>,
+    ) -> Result<Response<FetchTokenResponse>, Status> {
+        by_itself()
+    }
+
+    async fn get_token_authority(
+        &self,
+        _: tonic::Request<GetTokenAuthorityRequest>,
+    ) -> Result<Response<GetTokenAuthorityResponse>, Status> {
+        by_itself()
+    }
+
+    async fn verify_token_authority(
+        &self,
+        _: tonic::Request<VerifyTokenAuthorityRequest>,
+    ) -> Result<Response<VerifyTokenAuthorityResponse>, Status> {
+        by_itself()
     }
 }
 

@@ -51,6 +51,11 @@ impl<'a> Story<'a> {
         (self.tell)(event);
     }
 
+    /// What masks secrets here: whoever gives one to the engine has it learn that.
+    pub(super) fn redactor(&self) -> Redactor {
+        self.redactor.clone()
+    }
+
     /// The text without secrets.
     pub(super) fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.redactor.mask(text)

@@ -5,4 +5,5 @@ mod cancelled;
 mod failures;
 mod images;
 mod kit;
+mod registry;
 mod secrets;

@@ -6,7 +6,7 @@ use pipeline::image::reference::Host;
 use pipeline::secret::Secret;
 use serde::Deserialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read},
     path::Path,
@@ -64,6 +64,12 @@ impl Config {
         let own = self.cred_helpers.get(server(host)).or_else(|| self.cred_helpers.get(host.as_str()));
         let name = own.unwrap_or(&self.creds_store);
         (!name.is_empty()).then_some(name)
+    }
+
+    /// The registries that are named here; what is no name of one is left out.
+    pub(super) fn hosts(&self) -> BTreeSet<Host> {
+        let keys = self.auths.keys().chain(self.cred_helpers.keys());
+        keys.filter_map(|key| hostname(key).parse().ok()).collect()
     }
 
     /// The login for this registry that stands in the file itself.

@@ -6,6 +6,7 @@ mod helper;
 use pipeline::image::reference::Host;
 use pipeline::secret::{Secret, Variables};
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     fmt, io,
     os::unix::ffi::OsStrExt,
@@ -173,15 +174,37 @@ impl Login {
         variables: &Variables,
         deadline: Duration,
     ) -> Result<Self, CredentialsError> {
-        if let Some(login) = from_variables(variables)? {
-            return Ok(login);
+        match from_variables(variables)? {
+            Some(login) => Ok(login),
+            None => Self::of_client(host, variables, deadline).await,
         }
+    }
+
+    /// The login that the Docker client has for a registry: our own variables, which name no registry, are not heeded. For
+    /// registries that somebody else names.
+    ///
+    /// # Errors
+    /// As of [`Login::find`].
+    pub async fn of_client(
+        host: &Host,
+        variables: &Variables,
+        deadline: Duration,
+    ) -> Result<Self, CredentialsError> {
         let Some(path) = config_path(variables) else { return Ok(Self::anonymous()) };
         let Some(config) = config::read(&path)? else { return Ok(Self::anonymous()) };
         match config.helper(host) {
             Some(name) => helper::ask(name, host, &path, variables, deadline).await,
             None => config.login(host, &path),
         }
+    }
+
+    /// The registries for which the Docker client has a login of their own, or a program that may have one.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged.
+    pub fn hosts(variables: &Variables) -> Result<BTreeSet<Host>, CredentialsError> {
+        let Some(path) = config_path(variables) else { return Ok(BTreeSet::new()) };
+        Ok(config::read(&path)?.map(|config| config.hosts()).unwrap_or_default())
     }
 }
 

@@ -100,6 +100,7 @@ async fn an_image_depends_on_a_build_that_runs_and_is_certain_after_one_that_is_
         has_executable: true,
         repository: "localhost/shop/api".parse::<crate::image::reference::Reference>().unwrap().repository,
         timeout: TIMEOUT,
+        published: None,
     });
     let stages = [build(Some(makes), &artifact), image];
     let (made, events) = run_all(&context, &stages, &maker, None).await;
