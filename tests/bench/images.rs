@@ -93,12 +93,12 @@ impl Bench {
         project.is_not_judged("nothing is deployed");
         project.use_program(program_with_engines().to_owned());
         let login = Login::new(&engine, &registry);
-        let bench = Self { project, engine, registry, login };
+        let mut bench = Self { project, engine, registry, login };
         bench.configure();
         bench
     }
 
-    fn configure(&self) {
+    fn configure(&mut self) {
         self.project.add_engine(ENVIRONMENT, &self.engine, &self.registry);
         self.project.edit("fairlead.toml", |text| {
             text.replacen(

@@ -58,6 +58,9 @@ fn ground(generation: Generation, fails: bool, beside: Option<&Ground>) -> Groun
     };
     let mut ground = Ground::with(Host::Own(Engine::start(generation)), project);
     ground.project.use_program(program_with_engines_and_fail_points().to_owned());
+    ground
+        .project
+        .is_not_judged("it is killed in the middle of its journal; what is left is judged by `judge`");
     ground.deploy(0);
     if fails {
         ground.reshape(|shape| {

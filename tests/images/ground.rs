@@ -49,17 +49,16 @@ impl Ground {
     /// With this project and this engine.
     pub(crate) fn with(engine: Host, mut project: Project) -> Self {
         let registry = Registry::start();
-        project.is_not_judged("the witness looks at processes");
         project.use_program(program_with_engines().to_owned());
         let login = Login::new(&engine, &registry);
-        let ground = Self { project, engine, registry, login };
+        let mut ground = Self { project, engine, registry, login };
         let service = fs::read(static_service()).expect("an executable");
         ground.project.replace_artifact("api", &service);
         ground.configure();
         ground
     }
 
-    fn configure(&self) {
+    fn configure(&mut self) {
         self.project.add_engine(ENVIRONMENT, &self.engine, &self.registry);
         self.project.commit();
     }
@@ -89,13 +88,16 @@ impl Ground {
     /// Runs the program with the login.
     #[track_caller]
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        self.spawn(arguments).wait()
+        let output = self.spawn(arguments).wait();
+        self.project.is_seen();
+        output
     }
 
     /// Deploys, and gives the events of the pipeline as they were told.
     #[track_caller]
     pub(crate) fn deploy(&self, code: i32) -> Vec<Value> {
         let output = self.spawn_deploy().wait().expect(code);
+        self.project.is_seen();
         output.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
@@ -110,13 +112,10 @@ impl Ground {
     /// The containers that run of this project's units, by id; other tests have theirs on the same engine.
     #[track_caller]
     pub(crate) fn containers(&self) -> Vec<String> {
-        let port = self.project.port("api").to_string();
-        let all = self.docker(&["ps", "--quiet", "--no-trunc", "--filter", "label=io.fairlead.kind=unit"]);
-        let mut ids: Vec<String> = all
-            .lines()
-            .filter(|id| self.inspect(id)["Config"]["Env"].to_string().contains(&port))
-            .map(str::to_owned)
-            .collect();
+        let project = format!("label=io.fairlead.project={}", self.project.name_on_engines());
+        let filters = ["--filter", "label=io.fairlead.kind=unit", "--filter", &project];
+        let all = self.docker(&[&["ps", "--quiet", "--no-trunc"][..], &filters].concat());
+        let mut ids: Vec<String> = all.lines().map(str::to_owned).collect();
         ids.sort();
         ids
     }

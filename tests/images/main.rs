@@ -5,6 +5,7 @@ mod bundle;
 mod crash;
 mod faults;
 mod ground;
+mod laws;
 mod pipeline;
 mod registry;
 mod traffic;

@@ -311,7 +311,7 @@ fn command(script: &str) -> Command {
 }
 
 /// One request of HTTP/1.0, whose answer ends with the connection.
-fn ask(socket: &Path, path: &str) -> Result<Answer, Box<dyn std::error::Error>> {
+pub(crate) fn ask(socket: &Path, path: &str) -> Result<Answer, Box<dyn std::error::Error>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
     stream.set_write_timeout(Some(ANSWER_DEADLINE))?;

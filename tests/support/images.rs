@@ -1,6 +1,6 @@
 //! A project whose images are made by an engine and go to a registry.
 
-use crate::{Engine, Project, Registry};
+use crate::{Engine, Project, Registry, law::Watched};
 use std::{
     ffi::OsStr,
     fs::{self, File},
@@ -41,15 +41,17 @@ impl Login {
 }
 
 impl Project {
-    /// Lets its images be made by an engine and go to a registry, and adds an environment that deploys them to that engine;
-    /// not committed.
+    /// Lets its images be made by an engine and go to a registry, and adds an environment that deploys them to that engine,
+    /// under a name that no other project there has; not committed. The rollouts of that environment are judged.
     ///
     /// # Panics
     /// If it has no local environment to begin with.
-    pub fn add_engine(&self, environment: &str, engine: &Engine, registry: &Registry) {
+    pub fn add_engine(&mut self, environment: &str, engine: &Engine, registry: &Registry) {
         let socket = format!("unix://{}", engine.socket().display());
         let prefix = format!("{}/team", registry.address());
+        let name = self.name_on_engines();
         self.edit("fairlead.toml", |text| {
+            let text = text.replace("name = \"noogh\"", &format!("name = {name:?}"));
             format!("{text}\n[stages.image]\nengine = {socket:?}\n\n[registry]\nprefix = {prefix:?}\n")
         });
         let local = fs::read_to_string(self.path().join("deploy/environments/local.toml"));
@@ -58,5 +60,15 @@ impl Project {
         assert!(local.contains(process), "{local}");
         let docker = format!("[targets.here]\nkind = \"docker\"\nengine = {socket:?}");
         self.write(&format!("deploy/environments/{environment}.toml"), local.replace(process, &docker));
+        self.is_watched(Watched::Containers {
+            socket: engine.socket(),
+            project: name,
+            environment: environment.to_owned(),
+        });
+    }
+
+    /// What it is called where several are: by a port that is its own.
+    pub fn name_on_engines(&self) -> String {
+        format!("noogh-{}", self.port("api"))
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     evidence, http,
-    law::{Case, Witness},
+    law::{Case, Watched, Witness},
     machine::{Shared, Whole},
     ports::Port,
     processes::{Process, processes_under, signal},
@@ -52,6 +52,8 @@ pub struct Project {
     changes: u32,
     /// Looks at every rollout, from the first command on.
     witness: RefCell<Option<Witness>>,
+    /// What it looks at.
+    watched: Watched,
     /// Why its rollouts are not judged, if they are not.
     unjudged: Option<&'static str>,
     machine: Machine,
@@ -105,6 +107,7 @@ impl Project {
             variables: vec![],
             changes: 0,
             witness: RefCell::default(),
+            watched: Watched::Processes,
             unjudged: None,
             machine,
         };
@@ -249,7 +252,8 @@ impl Project {
     pub fn spawn_with(&self, arguments: &[&str], variables: &[(&str, &OsStr)]) -> Background {
         let rolls_out = |argument: &&str| ROLLS_OUT.contains(argument);
         if self.unjudged.is_none() && arguments.iter().any(rolls_out) {
-            self.witness.borrow_mut().get_or_insert_with(|| Witness::start(&self.path, &self.state()));
+            let start = || Witness::start(&self.path, &self.state(), self.watched.clone());
+            self.witness.borrow_mut().get_or_insert_with(start);
         }
         let mut command = Command::new(&self.program);
         command.args(arguments).current_dir(&self.path).env_clear();
@@ -264,11 +268,15 @@ impl Project {
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Output {
         let output = self.spawn(arguments).wait();
-        // What it left is seen before the test goes on and may change it.
+        self.is_seen();
+        output
+    }
+
+    /// Waits until what stands was seen, before the test goes on and may change it.
+    pub fn is_seen(&self) {
         if let Some(witness) = self.witness.borrow().as_ref() {
             witness.has_looked(&self.state());
         }
-        output
     }
 
     /// Runs `deploy`.
@@ -280,6 +288,14 @@ impl Project {
     /// Starts `deploy` with its events as JSON lines.
     pub fn spawn_deploy(&self) -> Background {
         self.spawn(&["deploy", "--format", "json"])
+    }
+
+    /// Judges the rollouts of another environment, from now on, whose units are elsewhere.
+    pub(crate) fn is_watched(&mut self, watched: Watched) {
+        if self.watched != watched {
+            self.watched = watched;
+            drop(self.witness.take());
+        }
     }
 
     /// Leaves its rollouts unjudged by the judge of the laws from now on, for this reason.
