@@ -1,10 +1,18 @@
 //! The program killed, or told to end, at boundaries of a deploy of containers: it can be taken up or rolled back from
 //! everywhere. Judged by what the engine lists, by the registry's files and by the record. `SWEEP_SEED` repeats a sample,
-//! `SWEEP_CONTAINERS` says how many cuts it has on each engine.
+//! `SWEEP_CONTAINERS` says how many cuts it has on each engine; `tests/crash/sweep containers` takes every crossing.
 
 use crate::ground::{ENVIRONMENT, Ground, Host, files_below};
 use serde_json::Value;
-use std::{collections::BTreeSet, ffi::OsStr, fs, time::Duration};
+use std::{
+    any::Any,
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 use tests::{
     Chance, Engine, Generation, Output, Project, Shape, http, program_with_engines_and_fail_points, variable,
     wait_for,
@@ -16,6 +24,12 @@ const CUTS: u64 = 8;
 
 /// Bundles that are kept to return to: so few that rollouts remove some.
 const KEPT: usize = 2;
+
+/// By what a run is cut off.
+const SIGNALS: [&str; 3] = ["KILL", "TERM", "INT"];
+
+/// Rows of the whole sweep side by side, each with an engine of its own: they mostly wait.
+const JOBS: usize = 4;
 
 /// A restarted router may need so long for its ports.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -38,24 +52,24 @@ impl Cut {
     fn draw(chance: &mut Chance, crossings: u64, fails: bool) -> Self {
         Self {
             at: 1 + (crossings as f64 * chance.share()) as u64,
-            signal: ["KILL", "TERM", "INT"][(3.0 * chance.share()) as usize],
+            signal: SIGNALS[(3.0 * chance.share()) as usize],
             fails,
             resumes: chance.share() < 0.5,
         }
     }
 }
 
-fn ground(generation: Generation, fails: bool, beside: Option<&Ground>) -> Ground {
+fn shape() -> Shape {
     let mut shape = Shape::api_only();
     shape.api().replicas = 2;
     shape.keep_releases = KEPT as u16;
     for (key, value) in [("interval", "50ms"), ("healthy-for", "60ms"), ("bake", "60ms")] {
         shape.timing(key, value);
     }
-    let project = match beside {
-        Some(other) => other.project.beside(shape),
-        None => Project::with(shape),
-    };
+    shape
+}
+
+fn ground(generation: Generation, fails: bool, project: Project) -> Ground {
     let mut ground = Ground::with(Host::Own(Engine::start(generation)), project);
     ground.project.use_program(program_with_engines_and_fail_points().to_owned());
     ground
@@ -201,8 +215,9 @@ fn a_deploy_that_is_cut_off_anywhere_can_be_taken_up_or_rolled_back() {
         for generation in Generation::ALL {
             let mut chance = chance.clone();
             scope.spawn(move || {
-                let good = ground(generation, false, None);
-                let bad = ground(generation, true, Some(&good));
+                let good = ground(generation, false, Project::with(shape()));
+                let beside = good.project.beside(shape());
+                let bad = ground(generation, true, beside);
                 let mut grounds = [good, bad];
                 let counts = [crossings(&mut grounds[0], false), crossings(&mut grounds[1], true)];
                 println!("{}: {counts:?} crossings", generation.name());
@@ -215,4 +230,69 @@ fn a_deploy_that_is_cut_off_anywhere_can_be_taken_up_or_rolled_back() {
             });
         }
     });
+}
+
+/// All crossings of one kind of deploy on one engine.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    generation: Generation,
+    fails: bool,
+    signal: &'static str,
+}
+
+impl Row {
+    /// Cuts at every `step`th crossing until a run ends uncut, alternately carried on and rolled back; how many cuts there
+    /// were, and what did not hold.
+    fn sweep(self, step: u64, whole: &Mutex<Project>) -> (u64, Vec<String>) {
+        let Self { generation, fails, signal } = self;
+        // Of several failures, each begins with a project that is whole.
+        let fresh = || ground(generation, fails, whole.lock().expect("it is only asked").beside(shape()));
+        let (mut ground, mut cuts, mut failures) = (fresh(), 0, Vec::new());
+        loop {
+            let cut = Cut { at: 1 + cuts * step, signal, fails, resumes: cuts.is_multiple_of(2) };
+            match catch_unwind(AssertUnwindSafe(|| play(&mut ground, cut))) {
+                Ok(None) => return (cuts, failures),
+                Ok(Some(_)) => {}
+                Err(panic) => {
+                    failures.push(format!("{self:?} {cut:?}: {}", words_of(panic.as_ref())));
+                    let old = std::mem::replace(&mut ground, fresh());
+                    drop(catch_unwind(AssertUnwindSafe(|| drop(old))));
+                }
+            }
+            cuts += 1;
+        }
+    }
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default()
+}
+
+/// Every crossing, or every `SWEEP_STEP`th, `SWEEP_JOBS` rows side by side.
+#[test]
+#[ignore = "hours: run by tests/crash/sweep containers"]
+fn every_crossing() {
+    let (step, jobs): (u64, usize) = (variable("SWEEP_STEP", 1), variable("SWEEP_JOBS", JOBS));
+    let mut rows = Vec::new();
+    for generation in Generation::ALL {
+        for fails in [false, true] {
+            rows.extend(SIGNALS.map(|signal| Row { generation, fails, signal }));
+        }
+    }
+    let (count, begun) = (rows.len(), Instant::now());
+    let (rows, failures) = (Mutex::new(rows), Mutex::new(Vec::new()));
+    // All of the machine, for as long as any of them plays.
+    let whole = Mutex::new(Project::alone(shape()));
+    let play = || {
+        loop {
+            let Some(row) = rows.lock().expect("nobody panics while holding this").pop() else { return };
+            let (cuts, failed) = row.sweep(step, &whole);
+            println!("{row:?}: {cuts} cuts, {} failed, after {:.0?}", failed.len(), begun.elapsed());
+            failures.lock().expect("nobody panics while holding this").extend(failed);
+        }
+    };
+    std::thread::scope(|scope| (0..jobs.min(count)).for_each(|_| drop(scope.spawn(play))));
+    let failures = failures.into_inner().expect("nobody panics while holding this");
+    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
 }

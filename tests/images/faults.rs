@@ -3,8 +3,8 @@
 use crate::ground::{ENVIRONMENT, Ground, Host};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use std::path::Path;
-use tests::{Engine, Generation, Project, Shape, event_name, http};
+use std::{fs, path::Path};
+use tests::{Engine, Generation, Project, Shape, SmallDisk, event_name, http};
 
 fn is_stage(event: &Value, name: &str, stage: &str) -> bool {
     event_name(event) == Some(name) && event["stage"] == stage
@@ -68,5 +68,65 @@ fn an_engine_that_is_restarted_in_mid_rollout_ends_clearly_and_a_rerun_succeeds(
         ground.deploy(0);
         assert_eq!(http::health(ground.project.port("api"))["release"], ground.project.release());
         assert_eq!(ground.containers().len(), 2, "{generation:?}");
+    }
+}
+
+/// A Dockerfile of which one step takes a while: so many seconds.
+fn slow_image(ground: &Ground, seconds: u8) {
+    fs::copy(ground.engine.busybox(), ground.project.path().join("busybox")).expect("a copy");
+    let dockerfile = format!(
+        "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"sleep\", \"{seconds}\"]\n\
+         COPY bin/noogh-api /service\nENTRYPOINT [\"/service\"]\n"
+    );
+    ground.project.write("Dockerfile", dockerfile);
+    ground.project.edit("fairlead.toml", |text| {
+        text.replace("[services.api]\n", "[services.api]\nimage = { dockerfile = \"Dockerfile\" }\n")
+    });
+    ground.project.commit();
+}
+
+/// All is as it should be once what was in the way is gone.
+fn a_rerun_succeeds(ground: &Ground) {
+    ground.deploy(0);
+    assert_eq!(http::health(ground.project.port("api"))["release"], ground.project.release());
+    assert!(has_tags(ground), "where the test looks there is nothing, ever");
+}
+
+#[test]
+fn an_engine_that_is_restarted_in_mid_build_fails_the_image_and_a_rerun_succeeds() {
+    for generation in Generation::ALL {
+        let ground = Ground::with(Host::Own(Engine::start(generation)), Project::with(Shape::api_only()));
+        slow_image(&ground, 5);
+        let mut run = ground.spawn_deploy();
+        run.wait_for_event("the slow step", |event| {
+            is_stage(event, "stage-output", "image") && event.to_string().contains("sleep")
+        });
+        ground.engine.halt();
+        ground.engine.go_on();
+        let ended = run.wait().expect(1);
+        assert!(ended.stderr.contains("went away before the image was built"), "{ended:?}");
+        assert!(!has_tags(&ground), "a tag of what was never whole");
+        assert_eq!(ground.containers(), [""; 0]);
+        a_rerun_succeeds(&ground);
+    }
+}
+
+#[test]
+fn a_full_disk_of_the_engine_or_the_registry_is_named_and_with_room_a_rerun_succeeds() {
+    for generation in Generation::ALL {
+        let ground = Ground::with(Host::Own(Engine::start(generation)), Project::with(Shape::api_only()));
+        let disk = SmallDisk::under_engine(&ground.engine, "4m");
+        let failed = ground.run(&["deploy", ENVIRONMENT]).expect(1);
+        failed.says("the engine's disk is full").says("docker system df");
+        assert!(!has_tags(&ground), "a tag of what was never whole");
+        disk.grow("1g");
+
+        let registry = SmallDisk::under_registry(&ground.registry, "1m");
+        let failed = ground.run(&["deploy", ENVIRONMENT]).expect(1);
+        failed.says("the registry has no space left").says("free space there");
+        assert!(!has_tags(&ground), "a tag of what was never whole");
+        assert_eq!(ground.containers(), [""; 0]);
+        registry.grow("1g");
+        a_rerun_succeeds(&ground);
     }
 }

@@ -3,6 +3,7 @@
 
 mod chance;
 mod components;
+mod disk;
 mod evidence;
 pub mod http;
 mod images;
@@ -22,6 +23,7 @@ mod wait;
 
 pub use chance::{Chance, variable};
 pub use components::{Engine, Generation, Registry};
+pub use disk::SmallDisk;
 pub use images::Login;
 pub use law::Case;
 pub use load::{FailureClass, Load, LoadConfig, Report, Seen};

@@ -286,34 +286,11 @@ async fn a_registry_that_is_gone_is_told_and_a_second_run_succeeds() {
     }
 }
 
-/// A small disk, on which a registry keeps what it has.
-struct SmallDisk<'a>(&'a tests::Registry);
-
-impl<'a> SmallDisk<'a> {
-    fn under(registry: &'a tests::Registry, size: &str) -> Self {
-        registry.halt();
-        let data = registry.folder().join("data");
-        let options = format!("size={size}");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(data).output();
-        assert!(mount.as_ref().is_ok_and(|output| output.status.success()), "{mount:?}");
-        registry.go_on();
-        Self(registry)
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        self.0.halt();
-        // The registry's own end complains if this does not succeed.
-        let _ = Command::new("umount").arg(self.0.folder().join("data")).output();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_without_space_is_told_as_such() {
     for generation in Generation::ALL {
         let registry = tests::Registry::start();
-        let _disk = SmallDisk::under(&registry, "4m");
+        let _disk = tests::SmallDisk::under_registry(&registry, "4m");
         let bench = Bench::new(generation, &registry, "team/full", 24_000_000).await;
         let error = bench.push(&bench.client()).await.expect_err("it does not fit");
         assert!(matches!(error, PushError::Registry(registry::Error::Full { .. })), "{error} {error:?}");
