@@ -7,6 +7,10 @@ use deploy::{
     config::{LoadRequest, Loaded, environment_names, load},
     session::{Kind, Session, SessionError, Tool},
 };
+use object::{
+    Endianness, ReadCache, elf,
+    read::elf::{FileHeader as _, ProgramHeader as _},
+};
 use pipeline::{
     config::{Problems, find_root},
     digest::Digest,
@@ -15,6 +19,7 @@ use pipeline::{
 };
 use std::{
     ffi::OsString,
+    fs::File,
     io::IsTerminal as _,
     path::{Path, PathBuf},
 };
@@ -23,6 +28,9 @@ pub(crate) use crate::plan_file::{read_plan, write_plan};
 
 /// The version of the program, for people.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The shortest build id that is a hash, in bytes: linkers make 16 (MD5, UUID) or 20 (SHA-1).
+const BUILD_ID_MIN: usize = 16;
 
 /// One environment, opened.
 pub(crate) struct Opened {
@@ -170,10 +178,32 @@ fn executable() -> Result<PathBuf, Failure> {
         .map_err(|error| Failure::state("cannot find this program's own file").because(error))
 }
 
-/// What tells this program from any other build of it.
+/// What tells this program from any other build of it: the hash of its content that the linker has put into it, else a hash
+/// of its bytes, which takes a while, because there are many.
 fn build() -> Result<String, Failure> {
-    let digest = Digest::of_file(Path::new("/proc/self/exe"))
-        .or_else(|_| Digest::of_file(&executable().unwrap_or_default()))
-        .map_err(|error| Failure::state("cannot read this program's own file").because(error))?;
+    let file = || File::open("/proc/self/exe").or_else(|_| File::open(executable().unwrap_or_default()));
+    let digest = file().and_then(|file| match build_id(&file) {
+        Some(id) => Ok(Digest::of_bytes(id)),
+        None => Digest::of_reader(file),
+    });
+    let digest =
+        digest.map_err(|error| Failure::state("cannot read this program's own file").because(error))?;
     Ok(digest.short())
+}
+
+/// The build id of an executable, of which only the part that tells it is read; `None` if it has none.
+fn build_id(file: &File) -> Option<Vec<u8>> {
+    let content = ReadCache::new(file);
+    let content = &content;
+    let header = elf::FileHeader64::<Endianness>::parse(content).ok()?;
+    let order = header.endian().ok()?;
+    let segments = header.program_headers(order, content).ok()?;
+    let id =
+        segments.iter().filter_map(|segment| segment.notes(order, content).ok()?).find_map(|mut notes| {
+            std::iter::from_fn(|| notes.next().ok()?)
+                .find(|note| note.name() == elf::ELF_NOTE_GNU && note.n_type(order) == elf::NT_GNU_BUILD_ID)
+                .map(|note| note.desc().to_vec())
+        })?;
+    // A short one was given by whoever linked it, and may be that of many builds.
+    (id.len() >= BUILD_ID_MIN).then_some(id)
 }
