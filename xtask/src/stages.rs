@@ -25,7 +25,7 @@ use pipeline::{
     },
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// The host of images that are nowhere but on the engine that made them: what other tools call it, too, and where nobody
 /// who pulls them by mistake finds another one.
@@ -57,15 +57,19 @@ pub(crate) async fn run(
         runner: Runner { redactor: context.redactor.clone(), cancel },
     };
     let stages = configured(&opened.loaded)?;
+    let makes_images = opened.loaded.environment.runs_images();
+    let maker = makes_images.then(|| engines::maker(context, &opened.loaded)).transpose()?;
+    // While git is asked; what is wrong with it is told when it is needed.
+    let _asked = maker.clone().map(|maker| {
+        AbortOnDropHandle::new(tokio::spawn(async move { maker.facts().await.map(drop).unwrap_or_default() }))
+    });
     // The tree as it was before the build: what is changed meanwhile is not in the release.
     let tree = tokio::task::block_in_place(|| git::inspect(&opened.root))
         .map_err(|error| Failure::state("cannot tell the state of the work tree").because(error))?;
-    let makes_images = opened.loaded.environment.runs_images();
     let origin = tokio::task::block_in_place(|| match makes_images {
         true => Origin::of(&opened.root, tree.as_ref()),
         false => Origin::default(),
     });
-    let maker = makes_images.then(|| engines::maker(context, &opened.loaded)).transpose()?;
     let narrate = context.narrator.pipeline_events();
     let emit = |event: Event| {
         opened.session.remember(&event);

@@ -105,15 +105,21 @@ impl Tree {
 /// # Errors
 /// If git fails for any other reason, such as a repository that belongs to another user.
 pub fn inspect(folder: &Path) -> Result<Option<Tree>, GitError> {
-    let Some(root) = run(folder, "rev-parse", &["--show-toplevel".as_ref()])? else { return Ok(None) };
-    let root = PathBuf::from(OsStr::from_bytes(root.trim_ascii_end()));
     let excluded = OWN_FOLDERS.map(|name| format!(":(exclude){name}"));
     let mut args: Vec<&OsStr> =
         ["--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames", "--", ":/"]
             .map(OsStr::new)
             .to_vec();
     args.extend(excluded.iter().map(OsStr::new));
-    let Some(status) = run(folder, "status", &args)? else { return Ok(None) };
+    // Side by side: most of what either takes is its start.
+    let (root, status) = std::thread::scope(|scope| {
+        let root = scope.spawn(|| run(folder, "rev-parse", &["--show-toplevel".as_ref()]));
+        let status = run(folder, "status", &args);
+        (root.join().expect("it does not panic"), status)
+    });
+    let Some(root) = root? else { return Ok(None) };
+    let root = PathBuf::from(OsStr::from_bytes(root.trim_ascii_end()));
+    let Some(status) = status? else { return Ok(None) };
     Ok(Some(parse_status(root, &status)))
 }
 

@@ -45,12 +45,18 @@ impl Origin {
             return Self::default();
         };
         let nothing = (BTreeMap::new(), BTreeMap::new());
+        // Side by side: most of what either takes is the start of git.
+        let (commit_time, url) = std::thread::scope(|scope| {
+            let time = scope.spawn(|| git::commit_time(root));
+            let url = git::origin(root);
+            (time.join().expect("it does not panic"), url)
+        });
         Self {
             commit: Some(commit),
             branch: tree.branch.clone(),
             dirty: tree.is_dirty(),
-            commit_time: git::commit_time(root),
-            url: git::origin(root),
+            commit_time,
+            url,
             release: ReleaseId::of(Some(tree), &nothing.0, &nothing.1).ok(),
         }
     }
