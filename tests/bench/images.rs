@@ -1,7 +1,8 @@
 //! How long images take, beside the engine's own client: in one run, in turn, as ratios of medians.
 //!
 //! `cargo bench -p tests --bench images` needs what the tests on engines need, and a machine that is idle otherwise.
-//! `BENCH_ROUNDS` says how many rounds; the large context takes a quarter of them.
+//! `BENCH_ROUNDS` says how many rounds; the large context takes a quarter of them. `BENCH_ROWS=nothing,push` measures only
+//! what has one of these in its name.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 use std::{
@@ -173,6 +174,14 @@ fn noise(path: &Path, bytes: usize) {
     std::io::copy(&mut from, &mut File::create(path).expect("a file")).expect("room");
 }
 
+/// Measures and shows a row, if it is wanted.
+fn compare(what: &str, goal: &str, measure: impl FnOnce() -> Pair) {
+    let wanted = std::env::var("BENCH_ROWS");
+    if wanted.map_or(true, |rows| rows.split(',').any(|row| what.contains(row))) {
+        measure().show(what, goal);
+    }
+}
+
 fn main() {
     // `cargo test --benches` runs it too, and means no measurement.
     if !std::env::args().any(|argument| argument == "--bench") {
@@ -191,59 +200,48 @@ fn main() {
         bench.small();
         bench.ours(&build);
         bench.theirs(&["build", "--tag", "cached", context]);
-        Pair::measure(
-            rounds,
-            |_| bench.ours(&build),
-            |_| bench.theirs(&["build", "--tag", "cached", context]),
-        )
-        .show(&format!("{name}: build, nothing changed"), "≤ 0.1");
+        compare(&format!("{name}: build, nothing changed"), "≤ 0.1", || {
+            let theirs = ["build", "--tag", "cached", context];
+            Pair::measure(rounds, |_| bench.ours(&build), |_| bench.theirs(&theirs))
+        });
 
         let changed = |round: usize, who: &str| bench.change(&format!("{who} {round:08}"));
-        Pair::measure(
-            rounds,
-            |round| {
+        let rebuilt = |rounds: usize| {
+            let ours = |round| {
                 changed(round, "ours");
                 bench.ours(&build)
-            },
-            |round| {
+            };
+            let theirs = |round| {
                 changed(round, "theirs");
                 bench.theirs(&["build", "--tag", "changed", context])
-            },
-        )
-        .show(&format!("{name}: build, one file of {} changed", FILES.0 + 1), "≤ 1.05");
+            };
+            Pair::measure(rounds, ours, theirs)
+        };
+        compare(&format!("{name}: build, one file of {} changed", FILES.0 + 1), "≤ 1.05", || {
+            rebuilt(rounds)
+        });
 
         let publish = ["publish", ENVIRONMENT];
         let reference = format!("{}/team/beside:now", bench.registry.address());
-        bench.large(LAYER);
-        Pair::measure(
-            rounds,
-            |round| {
+        compare(&format!("{name}: push of {} MiB", LAYER >> 20), "≤ 1.05", || {
+            let ours = |round| {
                 bench.large(LAYER);
                 changed(round, "ours");
                 bench.ours(&build);
                 bench.ours(&publish)
-            },
-            |round| {
+            };
+            let theirs = |round| {
                 bench.large(LAYER);
                 changed(round, "theirs");
                 bench.theirs(&["build", "--tag", &reference, context]);
                 bench.theirs(&["push", &reference])
-            },
-        )
-        .show(&format!("{name}: push of {} MiB", LAYER >> 20), "≤ 1.05");
+            };
+            Pair::measure(rounds, ours, theirs)
+        });
 
-        bench.large(LARGE);
-        Pair::measure(
-            (rounds / 4).max(2),
-            |round| {
-                changed(round, "ours");
-                bench.ours(&build)
-            },
-            |round| {
-                changed(round, "theirs");
-                bench.theirs(&["build", "--tag", "large", context])
-            },
-        )
-        .show(&format!("{name}: build, 1 GiB of context"), "≤ 1.0");
+        compare(&format!("{name}: build, 1 GiB of context"), "≤ 1.0", || {
+            bench.large(LARGE);
+            rebuilt((rounds / 4).max(2))
+        });
     }
 }
