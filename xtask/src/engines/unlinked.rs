@@ -26,6 +26,7 @@ pub(crate) struct Removal(Infallible);
 /// Nobody looks.
 pub(crate) async fn look(
     _: &Context,
+    _: &Loaded,
     _: &BTreeSet<Repository>,
     _: &Needed,
 ) -> Result<(Prunable, Removal), Failure> {
