@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bollard::auth::DockerCredentials;
 use deploy::{
     config::Loaded,
-    session::{Platforms, Tool},
+    session::{Place, Platforms, Tool},
 };
 use docker::{Address, EngineImages};
 use docker_target::{Credentials, FindCredentials, LocalEngines, RouterProgram};
@@ -41,6 +41,11 @@ pub(crate) fn platforms(context: &Context, loaded: &Loaded, tool: &Tool) -> Resu
     Ok(Platforms { docker: Some(Arc::new(engines)) })
 }
 
+/// The process id of the router of a target that is an engine, if it runs.
+pub(crate) async fn router(place: &Place) -> Option<u32> {
+    docker_target::router_process(place).await
+}
+
 /// Who makes the images of a project.
 pub(crate) fn maker(context: &Context, loaded: &Loaded) -> Result<Arc<dyn ImageMaker>, Failure> {
     let address = engine(context, loaded.project.stages.image.engine.as_ref())?;
@@ -53,7 +58,7 @@ pub(super) fn own(loaded: &Loaded) -> Option<&Host> {
 }
 
 /// The engine that is named, else that of `DOCKER_HOST`, else the one of this machine.
-fn engine(context: &Context, named: Option<&EngineAddress>) -> Result<Address, Failure> {
+pub(super) fn engine(context: &Context, named: Option<&EngineAddress>) -> Result<Address, Failure> {
     if let Some(named) = named {
         return Ok(named.address().clone());
     }
