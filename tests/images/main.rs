@@ -3,6 +3,7 @@
 
 mod bundle;
 mod crash;
+mod doctor;
 mod faults;
 mod ground;
 mod laws;

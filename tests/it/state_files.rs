@@ -99,3 +99,37 @@ fn damaged_state_is_named_with_what_to_do() {
     let output = project.run(&["history"]).expect(0).says(&entry.display().to_string());
     assert!(!output.stdout.contains("no rollout has ended"), "{output:?}");
 }
+
+/// The names of the manifests that are kept, in their order.
+fn manifests(project: &Project) -> Vec<String> {
+    let entries = fs::read_dir(project.state().join("releases")).expect("a folder").flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn manifests_of_old_releases_go_but_none_of_a_release_that_can_be_returned_to() {
+    let mut project = deployed();
+    let first = project.release();
+    let folder = project.state().join("releases");
+    let whole = fs::read_to_string(folder.join(format!("{first}.json"))).expect("a manifest");
+    let mut manifest: serde_json::Value = serde_json::from_str(&whole).expect("a document");
+    // Newer than the one that stands, and yet nothing needs them.
+    for (name, at) in [("old", "2099-01-01T00:00:00Z"), ("newest", "2099-01-02T00:00:00Z")] {
+        manifest["id"] = name.into();
+        manifest["created-at"] = at.into();
+        fs::write(folder.join(format!("{name}.json")), manifest.to_string()).expect("our own file");
+    }
+    fs::write(folder.join("damaged.json"), "{").expect("our own file");
+    project.change_code("api");
+    let second = project.release();
+    project.run(&["deploy", "--set", "project.keep-manifests=1"]).expect(0);
+    let mut kept: Vec<String> =
+        ["damaged", "newest", &first, &second].iter().map(|name| format!("{name}.json")).collect();
+    kept.sort();
+    assert_eq!(manifests(&project), kept);
+    project.run(&["rollback"]).expect(0);
+    project.assert_serves("api", &first);
+}

@@ -14,7 +14,7 @@ use deploy::{
 use pipeline::{
     config::{file::ArtifactSource, image::ImageSource},
     event::Event,
-    git,
+    fingerprint, git,
     image::reference::Repository,
     name::Name,
     process::Runner,
@@ -55,6 +55,7 @@ pub(crate) async fn run(
         state: state.clone(),
         variables: context.variables.clone(),
         runner: Runner { redactor: context.redactor.clone(), cancel },
+        answer_limit: fingerprint::DEADLINE,
     };
     let stages = configured(&opened.loaded)?;
     let makes_images = opened.loaded.environment.runs_images();

@@ -56,7 +56,7 @@ pub use self::{
     image::Credentials,
     local::{LaunchRouter, LocalRoutes, RouterProgram},
     place::Place,
-    platform::{FindCredentials, LocalEngines},
+    platform::{FindCredentials, LocalEngines, router_process},
     routes::{Route, Routes, RoutesError, Table},
     target::{DockerTarget, Options},
 };

@@ -46,6 +46,9 @@ const LOG: &str = "router.log";
 /// How long a router that should be there may take to answer, and one that was just started, also on a busy machine.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long a router may take to answer whoever only looks, and is told that none runs after that.
+const LOOK_DEADLINE: Duration = Duration::from_secs(1);
+
 /// How long a router that is ended gets for what is still in flight: its units are gone, so it can only fail.
 const END_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -93,10 +96,22 @@ pub struct LocalRoutes {
     turn: Mutex<()>,
 }
 
+/// The process id of the router whose control socket is in `folder`; `None` if none runs, or it does not answer.
+pub(crate) async fn router_process(folder: &Path) -> Option<u32> {
+    let folder = File::open(folder).ok()?;
+    let (_, hello) = RouterClient::connect(&socket(&folder), LOOK_DEADLINE).await.ok()?;
+    Some(hello.pid)
+}
+
 /// A router that answered. The socket's path leads through the open folder.
 struct Found {
     client: RouterClient,
     _folder: File,
+}
+
+/// The control socket in an open folder. Short, whatever the folder's path.
+fn socket(folder: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))
 }
 
 type BoxedError = Box<dyn std::error::Error + Send + Sync>;
@@ -113,7 +128,7 @@ impl LocalRoutes {
             return Ok(None);
         }
         // The router replaces a socket that nobody listens on.
-        if let Err(error) = tokio::net::UnixStream::connect(self.path(&File::open(&self.folder)?)).await
+        if let Err(error) = tokio::net::UnixStream::connect(socket(&File::open(&self.folder)?)).await
             && error.kind() == io::ErrorKind::ConnectionRefused
         {
             return Ok(None);
@@ -133,7 +148,7 @@ impl LocalRoutes {
 
     async fn connect(&self) -> Result<Found, BoxedError> {
         let folder = File::open(&self.folder)?;
-        let (client, hello) = RouterClient::connect(&self.path(&folder), ANSWER_DEADLINE).await?;
+        let (client, hello) = RouterClient::connect(&socket(&folder), ANSWER_DEADLINE).await?;
         if hello.protocol != PROTOCOL {
             let text = format!(
                 "the router that runs (process {}) speaks protocol {}, not {PROTOCOL}: end it (SIGTERM), and deploy again",
@@ -142,12 +157,6 @@ impl LocalRoutes {
             return Err(text.into());
         }
         Ok(Found { client, _folder: folder })
-    }
-
-    /// Short, whatever the folder's path.
-    #[expect(clippy::unused_self, reason = "it belongs to the folder")]
-    fn path(&self, folder: &File) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))
     }
 
     async fn start(&self) -> Result<Found, BoxedError> {

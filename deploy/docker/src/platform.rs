@@ -100,6 +100,11 @@ impl LocalEngines {
     }
 }
 
+/// The process id of the router of a target on this machine; `None` if none runs, or it does not answer.
+pub async fn router_process(place: &session::Place) -> Option<u32> {
+    crate::local::router_process(&LocalEngines::router_folder(place)).await
+}
+
 #[async_trait]
 impl Platform for LocalEngines {
     async fn open(

@@ -1,4 +1,4 @@
-//! Which images an environment needs: what runs, what a rollback returns to, and what an open rollout brings.
+//! Which images and releases an environment needs: what runs, what a rollback returns to, and what an open rollout brings.
 
 use super::{Kind, Place, Session, SessionError, planning::record_error};
 use crate::{
@@ -7,7 +7,10 @@ use crate::{
     port::{Target, TargetSeen},
 };
 use pipeline::{digest::Digest, name::Name};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter,
+};
 
 /// An image that is needed, and for what.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +53,27 @@ impl Session {
         }
         Ok(needed)
     }
+
+    /// The releases that the targets of this environment and its open rollout need: what stands, what runs, what a rollback
+    /// can return to, and what is on its way.
+    ///
+    /// # Errors
+    /// When a target or the record does not say: then nobody knows what is needed.
+    pub async fn needed_releases(&self) -> Result<BTreeSet<String>, SessionError> {
+        let standing = self.standing(&self.targets(None).await?).await?;
+        let mut needed: BTreeSet<String> = standing.values().flat_map(releases).collect();
+        let record = self.store().load().map_err(record_error)?;
+        needed.extend(record.open.map(|open| open.plan.release));
+        Ok(needed)
+    }
+}
+
+/// The releases that a target needs.
+fn releases(seen: &TargetSeen) -> BTreeSet<String> {
+    let standing = seen.ledger.services.values();
+    let entries = standing.flat_map(|standing| iter::once(&standing.current).chain(&standing.previous));
+    let units = seen.units.iter().map(|facts| &facts.release);
+    entries.map(|entry| &entry.release).chain(units).cloned().collect()
 }
 
 /// The bundles that a target needs, and for what.

@@ -11,7 +11,7 @@ use pipeline::{
     causes::in_one_line,
     crossing,
     digest::Digest,
-    image::reference::{Reference, Repository, Which},
+    image::reference::{Host, Reference, Repository, Which},
     secret::{DEADLINE, Variables},
     stage::{BuilderFacts, ImageMaker, ImageOrder, MadeImage, MakerError, News, PublishOrder, Source},
 };
@@ -32,13 +32,15 @@ const NO_BUILDKIT: &str = "no cache from the registry: the engine has no BuildKi
 pub struct EngineImages {
     address: Address,
     variables: Variables,
+    own: Option<Host>,
     connection: OnceCell<Connection>,
 }
 
 impl EngineImages {
-    /// Those of an engine. Nothing is asked yet. Logins are looked for as `variables` say.
-    pub fn new(address: Address, variables: Variables) -> Self {
-        Self { address, variables, connection: OnceCell::new() }
+    /// Those of an engine. Nothing is asked yet. Logins are looked for as `variables` say; what our own variables say is for
+    /// the registry `own` alone, see [`Login::find`].
+    pub fn new(address: Address, variables: Variables, own: Option<Host>) -> Self {
+        Self { address, variables, own, connection: OnceCell::new() }
     }
 
     /// Connected when it is first needed.
@@ -49,7 +51,8 @@ impl EngineImages {
 
     async fn registry(&self, repository: &Repository) -> Result<Registry, MakerError> {
         let host = repository.host.clone();
-        let login = Login::find(&host, &self.variables, DEADLINE).await.map_err(|error| told(&error))?;
+        let login = Login::find(&host, self.own.as_ref(), &self.variables, DEADLINE).await;
+        let login = login.map_err(|error| told(&error))?;
         Registry::new(host, login, Options::default()).map_err(|error| told(&error))
     }
 
@@ -136,7 +139,7 @@ impl ImageMaker for EngineImages {
                 request.names = vec![named];
                 request.source_date_epoch = order.epoch;
                 request.deadline = order.timeout;
-                request.logins = Logins::new(self.variables.clone(), order.registry.clone());
+                request.logins = Logins::new(self.variables.clone(), self.own.clone());
                 if let Some(cache) = &order.cache {
                     self.take_up(connection, cache, &mut request, &news).await;
                 }

@@ -206,7 +206,7 @@ async fn a_wrong_password_is_told_with_where_it_came_from_and_without_it() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("config.json"), r#"{"auths": {}}"#).expect("a file");
         let variables = [("DOCKER_CONFIG".into(), folder.path().into())].into();
-        let login = Login::find(&bench.push.repository.host, &variables, Duration::from_secs(5)).await;
+        let login = Login::find(&bench.push.repository.host, None, &variables, Duration::from_secs(5)).await;
         let anonymous = client(&bench.push.repository, login.expect("none is no error"));
         let error = bench.push(&anonymous).await.expect_err("it asks for a password");
         assert!(error.to_string().contains("none was found"), "{error}");

@@ -8,6 +8,12 @@ pub(super) fn keep_releases() -> u16 {
     10
 }
 
+/// Fifty: what is built is a multiple of what is deployed, and five for each of the ten releases that a target returns to are
+/// some weeks of a team's work. Each keeps its images in the registry.
+pub(super) fn keep_manifests() -> u16 {
+    50
+}
+
 /// One unit: the least that is a service. One that must not fall below its capacity says two.
 pub(super) fn replicas() -> u16 {
     1

@@ -41,6 +41,11 @@ pub struct ProjectSection {
     #[serde(default = "defaults::keep_releases")]
     #[schemars(range(min = 1, max = 1000))]
     pub keep_releases: u16,
+    /// How many manifests of the newest releases are kept on this machine, and with them what they name in the registry. What
+    /// stands on a target, or can be returned to there, is kept besides.
+    #[serde(default = "defaults::keep_manifests")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub keep_manifests: u16,
 }
 
 /// One service: what its units run, and how they are known to be healthy.

@@ -12,6 +12,11 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// The registry.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// The repository of a service.
     ///
     /// # Errors

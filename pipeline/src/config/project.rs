@@ -18,6 +18,8 @@ pub struct Project {
     pub name: Name,
     /// How many bundles of each service a target keeps besides the current one.
     pub keep_releases: u16,
+    /// How many manifests of the newest releases are kept on this machine.
+    pub keep_manifests: u16,
     /// The services. Every name in a `depends-on` is one of them, and none depends on itself, however indirectly.
     pub services: BTreeMap<Name, ServiceSection>,
     /// Where images are published, if they are. Every service can have a repository there.
@@ -42,6 +44,7 @@ impl Project {
         Self {
             name: file.project.name,
             keep_releases: file.project.keep_releases,
+            keep_manifests: file.project.keep_manifests,
             services: file.services,
             registry: file.registry,
             stages: file.stages,

@@ -1,19 +1,54 @@
 //! What cargo knows of the workspace: packages, their folders, their binaries, and which depend on which by path.
 
+use crate::process::{Argv, Captured, ProcessError, Runner};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
-use xshell::{Shell, cmd};
 
 /// Files beside the root manifest that change what cargo does.
 const ROOT_FILES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain"];
 
 /// Files that cargo reads in the workspace's root and every folder above it.
 const CONFIG_FILES: [&str; 2] = [".cargo/config.toml", ".cargo/config"];
+
+/// The longest that cargo and rustc may take to answer. They take 30 ms; five minutes are for rustup, which stands in their
+/// place and may first have to fetch the toolchain that a file names, some 200 MB, over a slow line.
+pub const DEADLINE: Duration = Duration::from_secs(5 * 60);
+
+/// The most that is read of an answer: some thousands of packages.
+const ANSWER_MAX: usize = 32 * 1024 * 1024;
+
+/// Asks cargo and rustc.
+#[derive(Debug, Clone)]
+pub struct Asking<'a> {
+    /// Runs them; what cancels it breaks the asking off.
+    pub runner: &'a Runner,
+    /// The longest that each may take, as a rule [`DEADLINE`].
+    pub limit: Duration,
+}
+
+impl Asking<'_> {
+    /// What a program answers; `None` if it cannot be run.
+    fn answer(&self, what: &'static str, argv: &Argv) -> Result<Option<Captured>, CargoError> {
+        let folder = argv.folder.clone().unwrap_or_default();
+        match self.runner.capture_blocking(argv, self.limit, ANSWER_MAX) {
+            Ok(captured) => Ok(Some(captured)),
+            Err(
+                ProcessError::NotFound { .. } | ProcessError::NoFolder { .. } | ProcessError::Start { .. },
+            ) => Ok(None),
+            Err(ProcessError::Cancelled { .. }) => Err(CargoError::Cancelled { what, folder }),
+            Err(ProcessError::Deadline { .. }) => {
+                Err(CargoError::Deadline { what, folder, limit: self.limit })
+            }
+            Err(error) => Err(CargoError::Answer { what, folder, source: io::Error::other(error) }),
+        }
+    }
+}
 
 /// Why cargo gave no answer, or not the one that was needed.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +67,32 @@ pub enum CargoError {
         /// What cargo said.
         message: String,
     },
-    /// Cargo's answer could not be read.
-    #[error("cannot read what `cargo metadata` said about `{folder}`")]
+    /// It did not answer.
+    #[error(
+        "`{what}` did not answer within {} s in `{folder}`, and was ended: run it there yourself to see what it waits for (a lock that another cargo holds, a toolchain that rustup fetches, a network folder), then try again",
+        .limit.as_secs_f32()
+    )]
+    Deadline {
+        /// What was asked.
+        what: &'static str,
+        /// Where it ran.
+        folder: PathBuf,
+        /// The time that it had.
+        limit: Duration,
+    },
+    /// The run was cancelled while it was asked.
+    #[error("`{what}` was ended in `{folder}` because the run was cancelled")]
+    Cancelled {
+        /// What was asked.
+        what: &'static str,
+        /// Where it ran.
+        folder: PathBuf,
+    },
+    /// The answer could not be read.
+    #[error("cannot read what `{what}` said about `{folder}`")]
     Answer {
+        /// What was asked.
+        what: &'static str,
         /// Where it ran.
         folder: PathBuf,
         /// Why.
@@ -90,12 +148,12 @@ impl Workspace {
     /// Asks cargo about the workspace in `folder`; `None` if there is no manifest.
     ///
     /// # Errors
-    /// If cargo cannot be run or finds the manifests faulty.
-    pub fn read(folder: &Path, cargo: &OsStr) -> Result<Option<Self>, CargoError> {
+    /// If cargo cannot be run, does not answer in time, or finds the manifests faulty.
+    pub fn read(folder: &Path, cargo: &OsStr, asking: &Asking<'_>) -> Result<Option<Self>, CargoError> {
         if !folder.join("Cargo.toml").is_file() {
             return Ok(None);
         }
-        let metadata = ask(folder, cargo)?;
+        let metadata = ask(folder, cargo, asking)?;
         let mut workspace = Self {
             patches: patches(&metadata.workspace_root),
             root: metadata.workspace_root,
@@ -105,8 +163,10 @@ impl Workspace {
         workspace.add(metadata.packages, true);
         // Packages that are reached by path but are no members are known to their own manifests alone.
         while let Some(outside) = workspace.unknown() {
-            let packages =
-                if outside.join("Cargo.toml").is_file() { ask(&outside, cargo)?.packages } else { vec![] };
+            let packages = match outside.join("Cargo.toml").is_file() {
+                true => ask(&outside, cargo, asking)?.packages,
+                false => Vec::new(),
+            };
             workspace.add(packages, false);
             let nothing =
                 || Package { name: String::new(), binaries: vec![], dependencies: vec![], is_member: false };
@@ -215,13 +275,19 @@ impl Workspace {
 }
 
 /// The compiler's first line and host, as `rustc -vV` says them in `root`: `rustc 1.95.0 (…) for x86_64-…`. `None` if
-/// it cannot be run.
-pub fn toolchain(root: &Path, rustc: &OsStr) -> Option<String> {
-    let shell = Shell::new().ok()?;
-    shell.change_dir(root); // A toolchain file there may choose another compiler.
-    let text = cmd!(shell, "{rustc} -vV").quiet().ignore_stderr().read().ok()?;
-    let host = text.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or("an unknown host");
-    Some(format!("{} for {host}", text.lines().next()?))
+/// it cannot be run, or fails.
+///
+/// # Errors
+/// If it does not answer in time: without it, nobody would notice that it has changed.
+pub fn toolchain(root: &Path, rustc: &OsStr, asking: &Asking<'_>) -> Result<Option<String>, CargoError> {
+    // In the root: a toolchain file there may choose another compiler.
+    let argv = Argv::new(rustc).arg("-vV").folder(root);
+    let answer = asking.answer("rustc -vV", &argv)?.filter(|answer| answer.finished.success());
+    Ok(answer.and_then(|answer| {
+        let text = String::from_utf8_lossy(&answer.stdout);
+        let host = text.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or("an unknown host");
+        Some(format!("{} for {host}", text.lines().next()?))
+    }))
 }
 
 #[derive(Deserialize)]
@@ -251,20 +317,22 @@ struct Dependency {
     kind: Option<String>,
 }
 
-fn ask(folder: &Path, cargo: &OsStr) -> Result<Metadata, CargoError> {
-    let answer = |source| CargoError::Answer { folder: folder.to_owned(), source };
-    let shell = Shell::new().map_err(|e| answer(io::Error::other(e)))?;
-    shell.change_dir(folder);
-    let output = cmd!(shell, "{cargo} metadata --no-deps --offline --format-version 1")
-        .quiet()
-        .ignore_status()
-        .output()
-        .map_err(|_| CargoError::NoCargo { program: OsString::from(cargo).to_string_lossy().into_owned() })?;
-    if !output.status.success() {
-        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(CargoError::Failed { folder: folder.to_owned(), message });
+fn ask(folder: &Path, cargo: &OsStr, asking: &Asking<'_>) -> Result<Metadata, CargoError> {
+    const WHAT: &str = "cargo metadata";
+    let argv = Argv::new(cargo).args(["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    let Some(answer) = asking.answer(WHAT, &argv.folder(folder))? else {
+        return Err(CargoError::NoCargo { program: cargo.to_string_lossy().into_owned() });
+    };
+    let folder = folder.to_owned();
+    if !answer.finished.success() {
+        let message = answer.finished.tail.join("\n").trim().to_owned();
+        return Err(CargoError::Failed { folder, message });
     }
-    serde_json::from_slice(&output.stdout).map_err(|e| answer(e.into()))
+    serde_json::from_slice(&answer.stdout).map_err(|error| CargoError::Answer {
+        what: WHAT,
+        folder,
+        source: error.into(),
+    })
 }
 
 /// The paths in the `[patch]` tables of the root manifest, which `cargo metadata` does not tell. A manifest that is

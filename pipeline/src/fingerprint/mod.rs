@@ -4,7 +4,7 @@
 mod cargo;
 mod files;
 
-pub use cargo::{CargoError, Workspace, toolchain};
+pub use cargo::{Asking, CargoError, DEADLINE, Workspace, toolchain};
 pub use files::{FileError, Hashes, Stamps};
 
 use crate::{digest::Digest, git::GitError, secret::Variables};

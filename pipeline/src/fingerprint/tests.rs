@@ -2,8 +2,13 @@ use super::*;
 use crate::git::tests::{commit, git, repository};
 use std::{fs, os::unix::fs::symlink};
 
+fn asking() -> Asking<'static> {
+    static RUNNER: std::sync::LazyLock<crate::process::Runner> = std::sync::LazyLock::new(Default::default);
+    Asking { runner: &RUNNER, limit: DEADLINE }
+}
+
 fn taken(root: &Path, scope: &Scope) -> Fingerprint {
-    let workspace = Workspace::read(root, "cargo".as_ref()).unwrap();
+    let workspace = Workspace::read(root, "cargo".as_ref(), &asking()).unwrap();
     take(root, scope, workspace.as_ref(), &mut Hashes::new(Stamps::default())).unwrap()
 }
 
@@ -154,7 +159,7 @@ fn a_folder_that_git_ignores_is_read_all_the_same() {
 fn what_is_named_but_does_not_exist_is_refused() {
     let folder = workspace();
     let root = folder.path().join("project");
-    let workspace = Workspace::read(&root, "cargo".as_ref()).unwrap();
+    let workspace = Workspace::read(&root, "cargo".as_ref(), &asking()).unwrap();
     let refused = |scope: &Scope, workspace: Option<&Workspace>| {
         take(&root, scope, workspace, &mut Hashes::new(Stamps::default())).unwrap_err().to_string()
     };
@@ -168,9 +173,14 @@ fn what_is_named_but_does_not_exist_is_refused() {
     assert_eq!(workspace.package_with_binary("extra").unwrap(), "app");
     assert!(workspace.package_with_binary("exta").unwrap_err().to_string().contains("`app`, `extra`"));
     write(&root, &[("Cargo.toml", "[workspace")]);
-    let error = Workspace::read(&root, "cargo".as_ref()).unwrap_err().to_string();
+    let error = Workspace::read(&root, "cargo".as_ref(), &asking()).unwrap_err().to_string();
     assert!(error.contains("`cargo metadata` failed"), "{error}");
-    assert!(Workspace::read(&root, "no-cargo-1".as_ref()).unwrap_err().to_string().contains("rustup.rs"));
+    assert!(
+        Workspace::read(&root, "no-cargo-1".as_ref(), &asking())
+            .unwrap_err()
+            .to_string()
+            .contains("rustup.rs")
+    );
 }
 
 #[test]

@@ -166,6 +166,26 @@ impl Runner {
         Ok(Captured { finished: ended.finish(argv, limit, tail.into_lines())?, stdout })
     }
 
+    /// [`Runner::capture`] for whoever is not asynchronous: the calling thread waits.
+    ///
+    /// # Errors
+    /// Those of [`Runner::capture`].
+    pub fn capture_blocking(
+        &self,
+        argv: &Argv,
+        limit: Duration,
+        max_bytes: usize,
+    ) -> Result<Captured, ProcessError> {
+        let start = |source| ProcessError::Start { program: argv.program.display().to_string(), source };
+        let capture = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map_err(start)?.block_on(self.capture(argv, limit, max_bytes))
+        };
+        // In a thread of its own: one that serves a runtime already must not wait for another.
+        std::thread::scope(|scope| scope.spawn(capture).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
     /// Starts the program, hands on its output, and ends it if it must be ended.
     async fn drive(
         &self,

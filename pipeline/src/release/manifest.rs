@@ -48,6 +48,20 @@ impl Manifests {
         store::write_json(&self.latest_path(), release, store::PUBLIC)
     }
 
+    /// Removes the manifest of one release; that of the release that was made last stays where the next job looks for it.
+    ///
+    /// # Errors
+    /// If it is there and cannot be removed; the error names the file.
+    pub fn remove(&self, id: &ReleaseId) -> io::Result<()> {
+        let Some(path) = self.path_of(id) else { return Ok(()) };
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(FileError::wrap("remove", &path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The release of that name; `None` if no manifest of it is kept here.
     ///
     /// # Errors

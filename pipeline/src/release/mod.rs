@@ -1,6 +1,7 @@
 //! The release: the immutable product of one commit, and `release-manifest.json`, its hand-over between jobs.
 
 pub mod manifest;
+pub mod retention;
 
 pub use manifest::Manifests;
 

@@ -164,7 +164,6 @@ async fn make(
         labels: origin.labels().into(),
         epoch: origin.commit_time,
         repository: stage.repository.clone(),
-        registry: stage.published.as_ref().map(|published| published.repository.host.clone()),
         cache: stage.cache(origin),
         timeout: stage.timeout,
     };

@@ -3,7 +3,7 @@
 use crate::{
     digest::Digest,
     image::{
-        reference::{Host, Reference, Repository, Tag},
+        reference::{Reference, Repository, Tag},
         words::{Platform, Word},
     },
     secret::Secret,
@@ -68,8 +68,6 @@ pub struct ImageOrder {
     pub epoch: Option<u64>,
     /// What it is called on the engine.
     pub repository: Repository,
-    /// The registry that it is published to, if it is: what our own variables say of a login is for it.
-    pub registry: Option<Host>,
     /// Images that carry what earlier builds did, the likeliest first; the image is then to carry that, too. `None` if no
     /// cache is wanted.
     pub cache: Option<Vec<Reference>>,

@@ -215,6 +215,8 @@ pub struct Context {
     pub variables: Variables,
     /// Runs their commands.
     pub runner: Runner,
+    /// The longest that cargo and rustc may take to say what there is; as a rule [`crate::fingerprint::DEADLINE`].
+    pub answer_limit: Duration,
 }
 
 impl Context {

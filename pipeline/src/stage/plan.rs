@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     digest::Digest,
-    fingerprint::{self, Difference, Fingerprint, Hashes, Scope, Stamps, Workspace},
+    fingerprint::{self, Asking, CargoError, Difference, Fingerprint, Hashes, Scope, Stamps, Workspace},
     name::Name,
     process::Argv,
 };
@@ -106,7 +106,7 @@ pub(super) fn unchanged_since(since: Timestamp) -> String {
 }
 
 /// Plans all stages that read the project alone, before the first one runs; what is made of images is planned when they are
-/// there. Asks git, cargo and rustc, and reads files, but changes nothing. It blocks for some 30 ms (more when large files
+/// there. Asks git, cargo and rustc, and reads files, but changes nothing; cargo and rustc are ended with the run. It blocks for some 30 ms (more when large files
 /// are hashed for the first time).
 ///
 /// # Errors
@@ -114,12 +114,17 @@ pub(super) fn unchanged_since(since: Timestamp) -> String {
 pub fn plan_stages(context: &Context, stages: &[Stage], force: bool) -> Result<Vec<StagePlan>, StageError> {
     let is_one = |stage: &&Stage| matches!(stage, Stage::Test(_) | Stage::Build(_));
     let Some(first) = stages.iter().find(is_one) else { return Ok(Vec::new()) };
-    let workspace = Workspace::read(&context.root, &context.cargo())
-        .map_err(|source| StageError::Cargo { stage: first.name(), source })?
-        .map(Arc::new);
-    let toolchain = workspace.as_ref().and_then(|_| {
-        fingerprint::toolchain(&context.root, context.variable("RUSTC").unwrap_or(OsStr::new("rustc")))
-    });
+    let failed = |source| match source {
+        CargoError::Cancelled { .. } => StageError::Cancelled { stage: first.name() },
+        source => StageError::Cargo { stage: first.name(), source },
+    };
+    let asking = Asking { runner: &context.runner, limit: context.answer_limit };
+    let workspace = Workspace::read(&context.root, &context.cargo(), &asking).map_err(failed)?.map(Arc::new);
+    let rustc = context.variable("RUSTC").unwrap_or(OsStr::new("rustc"));
+    let toolchain = match &workspace {
+        Some(_) => fingerprint::toolchain(&context.root, rustc, &asking).map_err(failed)?,
+        None => None,
+    };
     stages
         .iter()
         .filter(is_one)

@@ -23,7 +23,7 @@ fn context(root: &Path) -> Context {
     let root = root.canonicalize().unwrap();
     let variables = std::env::vars_os().filter(|(name, _)| name != "CARGO_TARGET_DIR").collect();
     let state = root.join(".fairlead");
-    Context { root, state, variables, runner: Runner::default() }
+    Context { root, state, variables, runner: Runner::default(), answer_limit: crate::fingerprint::DEADLINE }
 }
 
 fn words(line: &str) -> Vec<String> {

@@ -4,15 +4,16 @@ use super::{
     confirm::{Confirmation, confirm},
     plan,
     protection::{self, Asked as ProtectedRequest},
+    retention,
     rollout::{Aim, carry_out},
 };
 use crate::{
     cli::Deploy,
     context::Context,
-    exit::Asked,
+    exit::{Asked, Exit},
     failure::Failure,
     reporter::{Ending, Story},
-    signals::Stops,
+    signals::{Stops, Then},
     wire::{self, Opened},
 };
 use deploy::{plan::Plan, session::ApplyOptions};
@@ -66,7 +67,12 @@ pub(super) async fn run(context: &Context, request: &Deploy) -> Result<Ending, F
     };
     let aim = Aim { environment, release: &release, asked: Asked::Apply };
     let apply = |events, commands| opened.session.apply(plan, options, events, commands);
-    carry_out(context, &mut stops, aim, apply).await.map(|(_, ending)| ending)
+    let (_, ending) = carry_out(context, &mut stops, aim, apply).await?;
+    if ending.exit == Exit::Done {
+        // Whoever stops it leaves the rest for the next deploy; this one is done.
+        stops.guard(retention::remove_old_releases(context, &opened, &release), || Then::Leave).await;
+    }
+    Ok(ending)
 }
 
 /// The plan that was given, or one that is made.

@@ -11,6 +11,7 @@ mod plan;
 mod protection;
 mod prune;
 mod resume;
+mod retention;
 mod rollback;
 mod rollout;
 mod simulate;

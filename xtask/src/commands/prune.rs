@@ -86,7 +86,7 @@ pub(super) async fn run(context: &Context, request: &Prune) -> Result<Option<End
     let mut stops = Stops::listen()?;
     let look = async {
         let (needed, repositories) = ask(context, &opened).await?;
-        engines::look(context, &repositories, &needed).await
+        engines::look(context, &opened.loaded, &repositories, &needed).await
     };
     let (prunable, removal) = stops.guard(look, || Then::Leave).await.ok_or(Failure::Stopped)??;
     context.output.document(&prunable, |paint| render::prunable(&prunable, paint))?;

@@ -5,6 +5,7 @@ mod tools;
 
 use crate::{
     context::Context,
+    engines,
     failure::Failure,
     paint::Paint,
     wire::{self, Opened},
@@ -50,15 +51,15 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    fn ok(check: &str, found: impl Into<String>) -> Self {
+    pub(crate) fn ok(check: &str, found: impl Into<String>) -> Self {
         Self { check: check.to_owned(), grade: Grade::Ok, found: found.into(), fix: None }
     }
 
-    fn warn(check: &str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(crate) fn warn(check: &str, found: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { check: check.to_owned(), grade: Grade::Warn, found: found.into(), fix: Some(fix.into()) }
     }
 
-    fn fail(check: &str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(crate) fn fail(check: &str, found: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { check: check.to_owned(), grade: Grade::Fail, found: found.into(), fix: Some(fix.into()) }
     }
 }
@@ -90,25 +91,32 @@ fn configuration(failure: &Failure) -> Finding {
 async fn of_environment(context: &Context, opened: &Opened) -> Vec<Finding> {
     let state = opened.session.state_folder();
     let mut findings = vec![writable(state), space(state)];
-    // Of an engine everything is told by what stands there.
-    for place in opened.session.places().into_iter().filter(|place| place.kind == TargetKind::Process) {
-        findings.extend(of_target(context, opened, &place).await);
+    let places = opened.session.places();
+    findings.extend(engines::examine(context, &opened.loaded, &places).await);
+    for place in &places {
+        findings.extend(of_target(context, opened, place).await);
     }
     findings.push(stands(context, opened).await);
     findings.push(lease(context, opened).await);
     findings
 }
 
-/// A target's ports and its supervisor.
+/// A target's ports, and of processes the supervisor; an engine needs none.
 async fn of_target(context: &Context, opened: &Opened, place: &Place) -> Vec<Finding> {
     let environment = &opened.loaded.environment;
-    let supervisor = hello(&place.folder).await;
-    let router = supervisor.as_ref().ok().and_then(Option::as_ref).and_then(|hello| hello.router_pid);
+    let supervisor = match place.kind {
+        TargetKind::Process => Some(hello(&place.folder).await),
+        TargetKind::Docker => None,
+    };
+    let router = match &supervisor {
+        Some(hello) => hello.as_ref().ok().and_then(Option::as_ref).and_then(|hello| hello.router_pid),
+        None => engines::router(place).await,
+    };
     let services = environment.services.iter();
     let port = |name, host: IpAddr, port| ports::finding(name, place.host.unwrap_or(host), port, router);
     let mut findings: Vec<Finding> =
         services.map(|(name, service)| port(name, service.host, service.port)).collect();
-    findings.push(supervised(context, opened, &supervisor));
+    findings.extend(supervisor.map(|hello| supervised(context, opened, &hello)));
     if environment.targets.len() > 1 {
         for finding in &mut findings {
             finding.check = format!("{} on {}", finding.check, place.target);

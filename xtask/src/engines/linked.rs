@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bollard::auth::DockerCredentials;
 use deploy::{
     config::Loaded,
-    session::{Platforms, Tool},
+    session::{Place, Platforms, Tool},
 };
 use docker::{Address, EngineImages};
 use docker_target::{Credentials, FindCredentials, LocalEngines, RouterProgram};
@@ -36,19 +36,29 @@ pub(crate) fn platforms(context: &Context, loaded: &Loaded, tool: &Tool) -> Resu
         environment: loaded.environment.name.clone(),
         engine: engine(context, None)?,
         router: Arc::new(RouterProgram { executable: tool.executable.clone(), version: tool.build.clone() }),
-        credentials: Arc::new(Logins { variables: context.variables.clone() }),
+        credentials: Arc::new(Logins { variables: context.variables.clone(), own: own(loaded).cloned() }),
     };
     Ok(Platforms { docker: Some(Arc::new(engines)) })
+}
+
+/// The process id of the router of a target that is an engine, if it runs.
+pub(crate) async fn router(place: &Place) -> Option<u32> {
+    docker_target::router_process(place).await
 }
 
 /// Who makes the images of a project.
 pub(crate) fn maker(context: &Context, loaded: &Loaded) -> Result<Arc<dyn ImageMaker>, Failure> {
     let address = engine(context, loaded.project.stages.image.engine.as_ref())?;
-    Ok(Arc::new(EngineImages::new(address, context.variables.clone())))
+    Ok(Arc::new(EngineImages::new(address, context.variables.clone(), own(loaded).cloned())))
+}
+
+/// The registry of the project: what our own variables say of a login is for it.
+pub(super) fn own(loaded: &Loaded) -> Option<&Host> {
+    loaded.project.registry.as_ref().map(|registry| registry.prefix.prefix().host())
 }
 
 /// The engine that is named, else that of `DOCKER_HOST`, else the one of this machine.
-fn engine(context: &Context, named: Option<&EngineAddress>) -> Result<Address, Failure> {
+pub(super) fn engine(context: &Context, named: Option<&EngineAddress>) -> Result<Address, Failure> {
     if let Some(named) = named {
         return Ok(named.address().clone());
     }
@@ -60,9 +70,10 @@ fn engine(context: &Context, named: Option<&EngineAddress>) -> Result<Address, F
     }
 }
 
-/// Logins from where the Docker client has them.
+/// Logins from where the Docker client has them, and for the project's own registry from our variables.
 struct Logins {
     variables: Variables,
+    own: Option<Host>,
 }
 
 #[async_trait]
@@ -74,7 +85,7 @@ impl FindCredentials for Logins {
             .collect();
         let mut found = HashMap::new();
         for host in hosts {
-            let login = Login::find(&host, &self.variables, DEADLINE).await?;
+            let login = Login::find(&host, self.own.as_ref(), &self.variables, DEADLINE).await?;
             let mut credentials =
                 DockerCredentials { serveraddress: Some(host.to_string()), ..Default::default() };
             match login.credentials {
@@ -90,5 +101,36 @@ impl FindCredentials for Logins {
             found.insert(host.to_string(), credentials);
         }
         Ok(Credentials(found))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[tokio::test]
+    async fn our_own_login_goes_to_no_engine_for_the_registry_of_somebody_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = r#"{"auths": {"other.example": {"auth": "dGhlbTp0aGVpcnM="}}}"#;
+        fs::write(folder.path().join("config.json"), config).expect("a file");
+        let variables: Variables = [
+            ("DOCKER_CONFIG".into(), folder.path().into()),
+            (registry::USERNAME.into(), "us".into()),
+            (registry::PASSWORD.into(), "ours".into()),
+        ]
+        .into();
+        let images = ["own.example/team/api", "other.example/team/api", "third.example/api", "postgres"];
+        let images = images.map(String::from);
+        let find = async |own: Option<&str>| {
+            let own = own.map(|host| host.parse().expect("a host"));
+            let found = Logins { variables: variables.clone(), own }.find(&images).await.expect("logins").0;
+            let found = found.into_iter().map(|(host, one)| (host, one.password.unwrap_or_default()));
+            found.collect::<std::collections::BTreeMap<String, String>>()
+        };
+        let login = |host: &str, password: &str| (host.to_owned(), password.to_owned());
+        let client = login("other.example", "theirs");
+        assert_eq!(find(None).await, [client.clone()].into());
+        assert_eq!(find(Some("own.example")).await, [login("own.example", "ours"), client].into());
     }
 }

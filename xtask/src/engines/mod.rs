@@ -2,6 +2,8 @@
 //! when an environment needs them, and becomes that program: so nobody who does not need them waits for their compilation.
 
 #[cfg(feature = "docker")]
+mod examine;
+#[cfg(feature = "docker")]
 mod linked;
 #[cfg(feature = "docker")]
 mod prune;
@@ -9,11 +11,13 @@ mod prune;
 mod unlinked;
 
 #[cfg(feature = "docker")]
-pub(crate) use linked::{maker, platforms};
+pub(crate) use examine::examine;
+#[cfg(feature = "docker")]
+pub(crate) use linked::{maker, platforms, router};
 #[cfg(feature = "docker")]
 pub(crate) use prune::look;
 #[cfg(not(feature = "docker"))]
-pub(crate) use unlinked::{look, maker, platforms};
+pub(crate) use unlinked::{examine, look, maker, platforms, router};
 
 use crate::failure::Failure;
 use deploy::config::Loaded;

@@ -1,12 +1,15 @@
 //! What can be removed from a registry, looked for and removed.
 
-use super::Needed;
+use super::{Needed, linked::own};
 use crate::{
     commands::{GoingImage, Prunable, PrunableRepository, StayingImage},
     context::Context,
     failure::Failure,
 };
-use deploy::session::{Kind, SessionError};
+use deploy::{
+    config::Loaded,
+    session::{Kind, SessionError},
+};
 use pipeline::{
     digest::Digest,
     image::reference::{Repository, Tag},
@@ -27,6 +30,7 @@ pub(crate) struct Removal {
 /// Looks through repositories for what nothing needs.
 pub(crate) async fn look(
     context: &Context,
+    loaded: &Loaded,
     repositories: &BTreeSet<Repository>,
     needed: &Needed,
 ) -> Result<(Prunable, Removal), Failure> {
@@ -38,7 +42,8 @@ pub(crate) async fn look(
             Failure::state(text).because(error)
         };
         let host = &repository.host;
-        let login = Login::find(host, &context.variables, DEADLINE).await.map_err(|e| failed(e.into()))?;
+        let login = Login::find(host, own(loaded), &context.variables, DEADLINE).await;
+        let login = login.map_err(|error| failed(error.into()))?;
         let registry =
             Registry::new(host.clone(), login, Options::default()).map_err(|e| failed(e.into()))?;
         let asked = needed.asked.get(&repository.to_string()).cloned().unwrap_or_default();

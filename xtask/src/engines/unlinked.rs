@@ -1,10 +1,10 @@
 //! A program that was built without them.
 
 use super::Needed;
-use crate::{commands::Prunable, context::Context, failure::Failure};
+use crate::{commands::Prunable, context::Context, doctor::Finding, failure::Failure};
 use deploy::{
     config::Loaded,
-    session::{Platforms, Tool},
+    session::{Place, Platforms, Tool},
 };
 use pipeline::{image::reference::Repository, stage::ImageMaker};
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
@@ -13,6 +13,16 @@ use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 #[expect(clippy::unnecessary_wraps, reason = "as in a program that has them")]
 pub(crate) fn platforms(_: &Context, _: &Loaded, _: &Tool) -> Result<Platforms, Failure> {
     Ok(Platforms::default())
+}
+
+/// Nothing: `doctor` becomes a program that has engines before it examines an environment that needs them.
+pub(crate) async fn examine(_: &Context, _: &Loaded, _: &[Place]) -> Vec<Finding> {
+    Vec::new()
+}
+
+/// None.
+pub(crate) async fn router(_: &Place) -> Option<u32> {
+    None
 }
 
 /// Nobody.
@@ -26,6 +36,7 @@ pub(crate) struct Removal(Infallible);
 /// Nobody looks.
 pub(crate) async fn look(
     _: &Context,
+    _: &Loaded,
     _: &BTreeSet<Repository>,
     _: &Needed,
 ) -> Result<(Prunable, Removal), Failure> {

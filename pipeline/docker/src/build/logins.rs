@@ -34,10 +34,7 @@ impl Logins {
 
     /// The login for a registry; what of it is secret is masked from now on.
     pub(super) async fn find(&self, host: &Host, redactor: &Redactor) -> Result<Login, CredentialsError> {
-        let login = match &self.own {
-            Some(own) if own == host => Login::find(host, &self.variables, DEADLINE).await?,
-            _ => Login::of_client(host, &self.variables, DEADLINE).await?,
-        };
+        let login = Login::find(host, self.own.as_ref(), &self.variables, DEADLINE).await?;
         match &login.credentials {
             Credentials::Anonymous => {}
             Credentials::Password { password, .. } => redactor.learn(password),

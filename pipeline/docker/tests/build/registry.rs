@@ -137,7 +137,7 @@ struct Maker {
 
 impl Maker {
     fn on(engine: &Engine, logins: &LoggedIn) -> Self {
-        let maker = EngineImages::new(Address::Unix(engine.socket()), logins.variables());
+        let maker = EngineImages::new(Address::Unix(engine.socket()), logins.variables(), None);
         Self { maker, told: Mutex::default() }
     }
 
@@ -156,7 +156,6 @@ impl Maker {
             labels: BTreeMap::new(),
             epoch: None,
             repository: Repository::new("localhost".parse().expect("a host"), "cache/api").expect("a name"),
-            registry: Some(published.host.clone()),
             cache: cached.then_some(cache),
             timeout: Duration::from_secs(300),
         };

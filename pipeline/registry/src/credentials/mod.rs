@@ -163,33 +163,24 @@ impl Login {
         Self { credentials: Credentials::Password { user: user.into(), password }, source: Source::Caller }
     }
 
-    /// Looks for the login for a registry: first in our own variables, then where the Docker client looks, in the
-    /// `config.json` of `DOCKER_CONFIG` or `~/.docker`, and in the programs that it names. `deadline` is for these; see
-    /// [`pipeline::secret::DEADLINE`].
+    /// Looks for the login for a registry: if it is the project's `own`, first in our own variables, then where the Docker
+    /// client looks, in the `config.json` of `DOCKER_CONFIG` or `~/.docker`, and in the programs that it names. Our own
+    /// variables name no registry and are meant for that one alone, so no other is given them, whatever names it: an image,
+    /// a release of somebody else, a Dockerfile. `deadline` is for the programs; see [`pipeline::secret::DEADLINE`].
     ///
     /// # Errors
     /// There should be one, but it cannot be had. That there is none anywhere is not an error: it is [`Source::Nothing`].
     pub async fn find(
         host: &Host,
+        own: Option<&Host>,
         variables: &Variables,
         deadline: Duration,
     ) -> Result<Self, CredentialsError> {
-        match from_variables(variables)? {
-            Some(login) => Ok(login),
-            None => Self::of_client(host, variables, deadline).await,
+        if own == Some(host)
+            && let Some(login) = from_variables(variables)?
+        {
+            return Ok(login);
         }
-    }
-
-    /// The login that the Docker client has for a registry: our own variables, which name no registry, are not heeded. For
-    /// registries that somebody else names.
-    ///
-    /// # Errors
-    /// As of [`Login::find`].
-    pub async fn of_client(
-        host: &Host,
-        variables: &Variables,
-        deadline: Duration,
-    ) -> Result<Self, CredentialsError> {
         let Some(path) = config_path(variables) else { return Ok(Self::anonymous()) };
         let Some(config) = config::read(&path)? else { return Ok(Self::anonymous()) };
         match config.helper(host) {

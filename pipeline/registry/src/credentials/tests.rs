@@ -36,7 +36,7 @@ impl Home {
 
     async fn find(&self, host: &str) -> Result<Login, CredentialsError> {
         let host = host.parse().expect("a host");
-        Login::find(&host, &self.variables(), Duration::from_secs(5)).await
+        Login::find(&host, None, &self.variables(), Duration::from_secs(5)).await
     }
 }
 
@@ -75,12 +75,38 @@ async fn our_own_variables_come_first_and_only_together() {
     let limit = Duration::from_secs(5);
     let mut variables = home.variables();
     variables.insert(USERNAME.into(), "me".into());
-    let login = Login::find(&host, &variables, limit).await.expect("a login");
+    let login = Login::find(&host, Some(&host), &variables, limit).await.expect("a login");
     assert_eq!(password_of(&login), ("file", "file"));
     variables.insert(PASSWORD.into(), nasty().into());
-    let login = Login::find(&host, &variables, limit).await.expect("a login");
+    let login = Login::find(&host, Some(&host), &variables, limit).await.expect("a login");
     assert_eq!(password_of(&login), ("me", &*nasty()));
     assert_eq!(login.source, Source::Variables);
+}
+
+#[tokio::test]
+async fn our_own_variables_are_for_the_registry_of_the_project_alone() {
+    let home = Home::with(r#"{"auths": {"ghcr.io": {"auth": "ZmlsZTpmaWxl"}}}"#);
+    let mut variables = home.variables();
+    variables.insert(USERNAME.into(), "me".into());
+    variables.insert(PASSWORD.into(), nasty().into());
+    let own: Host = "registry.example:5000".parse().expect("a host");
+    for own in [Some(&own), None] {
+        // The same name with another port is another registry.
+        for foreign in ["other.example", "registry.example", "registry.example:5001", "docker.io"] {
+            let host = foreign.parse().expect("a host");
+            let login = Login::find(&host, own, &variables, Duration::from_secs(5)).await.expect("none");
+            assert_eq!(login.source, Source::Nothing, "{foreign}");
+        }
+        let host = "ghcr.io".parse().expect("a host");
+        let login = Login::find(&host, own, &variables, Duration::from_secs(5)).await.expect("a login");
+        assert_eq!(password_of(&login), ("file", "file"));
+    }
+    // One that cannot be read is no matter of a registry that is not given it.
+    variables.insert(PASSWORD.into(), std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]));
+    let host = "other.example".parse().expect("a host");
+    let found = Login::find(&host, Some(&own), &variables, Duration::from_secs(5)).await;
+    assert_eq!(found.expect("none").source, Source::Nothing);
+    Login::find(&own, Some(&own), &variables, Duration::from_secs(5)).await.expect_err("it is no text");
 }
 
 #[tokio::test]
@@ -132,7 +158,8 @@ async fn a_helper_that_waits_for_somebody_is_ended() {
     let home = home.helper("store", &format!("sleep 600 & echo $! > {}; wait", left.display()));
     let host = "ghcr.io".parse().expect("a host");
     let begun = Instant::now();
-    let error = Login::find(&host, &home.variables(), Duration::from_secs(2)).await.expect_err("a deadline");
+    let error =
+        Login::find(&host, None, &home.variables(), Duration::from_secs(2)).await.expect_err("a deadline");
     assert!(matches!(error, CredentialsError::HelperDeadline { .. }), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(20));
     let child = fs::read_to_string(left).expect("it had begun");
@@ -159,6 +186,6 @@ async fn damaged_files_are_named_and_their_values_are_not() {
     }
     let nowhere = Variables::from([("HOME".into(), "/nonexistent".into())]);
     let host = "ghcr.io".parse().expect("a host");
-    let login = Login::find(&host, &nowhere, Duration::from_secs(5)).await.expect("none");
+    let login = Login::find(&host, None, &nowhere, Duration::from_secs(5)).await.expect("none");
     assert_eq!(login.source, Source::Nothing);
 }

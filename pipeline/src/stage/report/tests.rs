@@ -155,6 +155,7 @@ fn the_report_stands_in_the_state_folder_for_its_owner_alone() {
         state: folder.path().join(".fairlead"),
         variables: crate::secret::Variables::new(),
         runner: Runner::default(),
+        answer_limit: crate::fingerprint::DEADLINE,
     };
     let ended = Ended { command: "make".to_owned(), took: Duration::ZERO, failure: None };
     write(&context, &[], &ended).unwrap();

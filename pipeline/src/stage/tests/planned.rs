@@ -150,3 +150,50 @@ async fn what_the_engine_does_not_answer_is_left_open_and_fails_in_its_turn() {
     );
     assert_eq!(made.unwrap_err().stage, StageName::Image);
 }
+
+/// A cargo workspace, and a program in the place of cargo or rustc that never answers.
+fn hanging(variable: &str) -> (tempfile::TempDir, Context) {
+    let project = cargo_project();
+    let program = project.path().join("hangs");
+    fs::write(&program, "#!/bin/sh\ntouch asked\nsleep 600\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut context = context(project.path());
+    context.variables.insert(variable.into(), program.into());
+    (project, context)
+}
+
+#[tokio::test]
+async fn a_cargo_or_a_compiler_that_does_not_answer_is_ended_and_named() {
+    for (variable, what) in [("CARGO", "`cargo metadata`"), ("RUSTC", "`rustc -vV`")] {
+        let (project, mut context) = hanging(variable);
+        context.answer_limit = Duration::from_millis(300);
+        if variable == "RUSTC" {
+            // The real one answers before.
+            context.answer_limit = Duration::from_secs(5);
+        }
+        let error = plan_stages(&context, &[script("true")], false).unwrap_err();
+        let story = error.story();
+        let limit = format!("{what} did not answer within {} s", context.answer_limit.as_secs_f32());
+        assert!(story.contains(&limit), "{story}");
+        assert!(story.contains(&context.root.display().to_string()), "{story}");
+        assert!(story.contains("run it there yourself"), "{story}");
+        assert!(!error.is_cancelled() && project.path().join("asked").exists());
+    }
+}
+
+#[tokio::test]
+async fn a_cargo_that_does_not_answer_is_ended_with_the_run() {
+    let (project, context) = hanging("CARGO");
+    let (asked, cancel) = (project.path().join("asked"), context.runner.cancel.clone());
+    let stages = [script("true")];
+    let planning = tokio::task::spawn_blocking(move || plan_stages(&context, &stages, false));
+    let begun = async {
+        while !asked.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(TIMEOUT, begun).await.expect("cargo is asked");
+    cancel.cancel();
+    let error = tokio::time::timeout(TIMEOUT, planning).await.expect("it ends").unwrap().unwrap_err();
+    assert!(error.is_cancelled(), "{}", error.story());
+}
