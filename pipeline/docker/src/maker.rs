@@ -18,9 +18,10 @@ use pipeline::{
 use registry::{Artifact, Descriptor, Login, Options, Registry};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 /// What a release's manifest is called where it is attached to its images.
 const MANIFEST_TYPE: &str = "application/vnd.fairlead.release-manifest+json";
@@ -34,13 +35,15 @@ pub struct EngineImages {
     variables: Variables,
     own: Option<Host>,
     connection: OnceCell<Connection>,
+    /// Registries that were asked before: each knows its login and how it wants to be asked, and keeps connections.
+    registries: Mutex<BTreeMap<Host, Arc<Registry>>>,
 }
 
 impl EngineImages {
     /// Those of an engine. Nothing is asked yet. Logins are looked for as `variables` say; what our own variables say is for
     /// the registry `own` alone, see [`Login::find`].
     pub fn new(address: Address, variables: Variables, own: Option<Host>) -> Self {
-        Self { address, variables, own, connection: OnceCell::new() }
+        Self { address, variables, own, connection: OnceCell::new(), registries: Mutex::default() }
     }
 
     /// Connected when it is first needed.
@@ -49,11 +52,18 @@ impl EngineImages {
         self.connection.get_or_try_init(opening).await.map_err(|error| told(&error))
     }
 
-    async fn registry(&self, repository: &Repository) -> Result<Registry, MakerError> {
+    async fn registry(&self, repository: &Repository) -> Result<Arc<Registry>, MakerError> {
+        // Held while a login is looked for: whoever comes meanwhile would look for the same.
+        let mut registries = self.registries.lock().await;
+        if let Some(registry) = registries.get(&repository.host) {
+            return Ok(registry.clone());
+        }
         let host = repository.host.clone();
         let login = Login::find(&host, self.own.as_ref(), &self.variables, DEADLINE).await;
         let login = login.map_err(|error| told(&error))?;
-        Registry::new(host, login, Options::default()).map_err(|error| told(&error))
+        let registry =
+            Registry::new(host.clone(), login, Options::default()).map_err(|error| told(&error))?;
+        Ok(registries.entry(host).or_insert(Arc::new(registry)).clone())
     }
 
     /// Has a build take up what earlier ones did, and carry on what it does itself. Without it, it takes longer and is as
