@@ -11,7 +11,7 @@ use crate::{
     check::{Check, Probe},
     config::environment::TargetKind,
     plan::{Plan, Risk, ServicePlan, Side},
-    port::{Target, TargetSeen},
+    port::{EffectError, Target, TargetSeen},
 };
 use futures::future::{join_all, try_join_all};
 use pipeline::{config::scalar::EngineAddress, name::Name};
@@ -21,7 +21,14 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
+
+/// How often a target is looked at before its word is taken that it cannot be: whoever answers there may just be restarted.
+const LOOKS: u32 = 3;
+
+/// Between two looks. A supervisor that was killed is there again within a tenth of this.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(300);
 
 /// Where the folders of targets with an address of their own are, below the environment's folder of state.
 const TARGETS_FOLDER: &str = "targets";
@@ -144,7 +151,7 @@ impl Session {
         targets: &BTreeMap<Name, Arc<dyn Target>>,
     ) -> Result<BTreeMap<Name, TargetSeen>, SessionError> {
         let looks = targets.iter().map(|(name, target)| async move {
-            let seen = target.observe().await.map_err(|error| {
+            let seen = looked_at(|| target.observe()).await.map_err(|error| {
                 SessionError::new(Kind::State, format!("target {name} does not say what stands there"))
                     .because(error)
             })?;
@@ -279,6 +286,19 @@ fn process_plan(plan: &Plan, host: Option<IpAddr>) -> ProcessPlan {
     ProcessPlan { bundles, migrations, keep: plan.policy.keep }
 }
 
+/// Looks, and looks again where what was in the way may pass. Looking changes nothing.
+async fn looked_at<T, F: Future<Output = Result<T, EffectError>>>(
+    look: impl Fn() -> F,
+) -> Result<T, EffectError> {
+    for _ in 1..LOOKS {
+        match look().await {
+            Err(EffectError::Passing { .. }) => tokio::time::sleep(LOOK_AGAIN_AFTER).await,
+            seen => return seen,
+        }
+    }
+    look().await
+}
+
 /// Whether a service gets another bundle than the one that stands.
 fn is_new(service: &ServicePlan) -> bool {
     let bundle = |side: &Option<Side>| side.as_ref().map(|side| side.bundle);
@@ -300,5 +320,33 @@ fn health_path(check: &Check) -> Option<String> {
     match &check.probe {
         Probe::Http(http) if http.tls.is_none() => Some(http.path.clone()),
         Probe::Http(_) | Probe::Tcp | Probe::Command(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::ReasonCode;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// What comes of looks of which so many fail, and how many there were.
+    async fn looks(fail: u32, error: EffectError) -> (Result<u32, EffectError>, u32) {
+        let count = AtomicU32::new(0);
+        let look = || {
+            let number = 1 + count.fetch_add(1, Ordering::Relaxed);
+            let seen = if number > fail { Ok(number) } else { Err(error.clone()) };
+            async move { seen }
+        };
+        (looked_at(look).await, count.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_just_restarted_is_asked_again_and_a_refusal_is_taken_at_once() {
+        let lost = EffectError::Passing { message: "Connection reset by peer".to_owned() };
+        assert_eq!(looks(2, lost.clone()).await, (Ok(3), 3));
+        assert_eq!(looks(9, lost.clone()).await, (Err(lost), LOOKS));
+        let refused =
+            EffectError::Terminal { reason: ReasonCode::ActionFailed, message: "damaged".to_owned() };
+        assert_eq!(looks(1, refused.clone()).await, (Err(refused), 1));
     }
 }
