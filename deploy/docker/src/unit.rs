@@ -168,10 +168,13 @@ impl DockerTarget {
     }
 
     pub(crate) async fn admit(&self, generation: u64, unit: &UnitId, weight: u16) -> Result<(), EffectError> {
-        let runs = self.engine.container(&self.place.unit(unit)).await.map_err(refused)?;
-        if !runs.is_some_and(|container| is_running(&container)) {
+        let found = self.engine.container(&self.place.unit(unit)).await.map_err(refused)?;
+        let Some(found) = found.filter(is_running) else {
             return Err(passing(format!("{} does not run (any more), so it gets no traffic", unit.label())));
-        }
+        };
+        // An executor that was cut off between the start and the word of it has left one that runs all the same.
+        let started_at = found.state.and_then(|state| state.started_at).map_or(0, |at| millis(&at));
+        let runs = Life::Running { container: found.id.unwrap_or_default(), started_at };
         let mark = |state: &mut State| {
             if !state.listening.contains_key(&unit.service) {
                 return Err(passing(format!(
@@ -179,9 +182,12 @@ impl DockerTarget {
                     unit.service
                 )));
             }
-            let meant = state.units.get_mut(unit).filter(|meant| matches!(meant.life, Life::Running { .. }));
+            let meant = state.units.get_mut(unit).filter(|meant| meant.life != Life::Stopping);
             let meant =
                 meant.ok_or_else(|| passing(format!("{} is not started, or told to stop", unit.label())))?;
+            if meant.life == Life::Starting {
+                meant.life = runs.clone();
+            }
             meant.weight = weight;
             Ok(())
         };
