@@ -9,7 +9,7 @@ use crate::{
     state::{Life, State, Stored, Unit},
     target::DockerTarget,
 };
-use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum};
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum};
 use deploy::{
     bundle::{BundleArtifact, BundleHash},
     model::{Millis, UnitId},
@@ -30,6 +30,12 @@ const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Between two looks at it.
 const SETTLE_EVERY: Duration = Duration::from_millis(50);
+
+/// What is meant with a unit whose container runs.
+fn running(container: ContainerInspectResponse) -> Life {
+    let started_at = container.state.and_then(|state| state.started_at).map_or(0, |at| millis(&at));
+    Life::Running { container: container.id.unwrap_or_default(), started_at }
+}
 
 #[expect(clippy::needless_pass_by_value, reason = "used as a function to map errors with")]
 fn refused(error: EngineError) -> EffectError {
@@ -141,8 +147,7 @@ impl DockerTarget {
         let found = self.engine.container(&self.place.unit(unit)).await.map_err(refused)?;
         let found =
             found.ok_or_else(|| passing(format!("{} is gone right after its start", unit.label())))?;
-        let started_at = found.state.and_then(|state| state.started_at).map_or(0, |at| millis(&at));
-        let life = Life::Running { container: found.id.unwrap_or_default(), started_at };
+        let life = running(found);
         let mark = |state: &mut State| {
             let meant = state.units.entry(unit.clone());
             let meant = meant.or_insert_with(|| Unit {
@@ -173,8 +178,7 @@ impl DockerTarget {
             return Err(passing(format!("{} does not run (any more), so it gets no traffic", unit.label())));
         };
         // An executor that was cut off between the start and the word of it has left one that runs all the same.
-        let started_at = found.state.and_then(|state| state.started_at).map_or(0, |at| millis(&at));
-        let runs = Life::Running { container: found.id.unwrap_or_default(), started_at };
+        let life = running(found);
         let mark = |state: &mut State| {
             if !state.listening.contains_key(&unit.service) {
                 return Err(passing(format!(
@@ -186,7 +190,7 @@ impl DockerTarget {
             let meant =
                 meant.ok_or_else(|| passing(format!("{} is not started, or told to stop", unit.label())))?;
             if meant.life == Life::Starting {
-                meant.life = runs.clone();
+                meant.life = life.clone();
             }
             meant.weight = weight;
             Ok(())
