@@ -55,7 +55,7 @@ pub struct Tool {
     pub executable: PathBuf,
     /// What people type to run it, for hints: `cargo xtask`.
     pub program: String,
-    /// What tells this executable from any other: a hash of its bytes.
+    /// What tells this executable from any other build of it: a hash.
     pub build: String,
 }
 

@@ -106,8 +106,8 @@ pub(super) fn unchanged_since(since: Timestamp) -> String {
 }
 
 /// Plans all stages that read the project alone, before the first one runs; what is made of images is planned when they are
-/// there. Asks git, cargo and rustc, and reads files, but changes nothing; cargo and rustc are ended with the run. It blocks for some 30 ms (more when large files
-/// are hashed for the first time).
+/// there. Asks git, cargo and rustc, and reads files, but changes nothing; cargo and rustc are ended with the run. It blocks
+/// for some 30 ms (more when large files are hashed for the first time).
 ///
 /// # Errors
 /// If a stage's inputs cannot be read, or do not fit the project.
