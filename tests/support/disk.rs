@@ -1,6 +1,9 @@
 //! Small disks under real components.
 
-use crate::{Engine, Registry};
+use crate::{
+    Engine, Registry,
+    processes::{Process, all_pids},
+};
 use std::{ffi::OsString, fs, path::PathBuf, process::Command};
 
 /// A small disk, empty at first, on which a component keeps what it has until this is dropped. The component is started
@@ -14,6 +17,31 @@ enum Host<'a> {
     Engine(&'a Engine),
 }
 
+impl Host<'_> {
+    fn halt(&self) {
+        match self {
+            Self::Registry(registry) => registry.halt(),
+            Self::Engine(engine) => engine.halt(),
+        }
+    }
+
+    fn go_on(&self) {
+        match self {
+            Self::Registry(registry) => registry.go_on(),
+            Self::Engine(engine) => engine.go_on(),
+        }
+    }
+
+    /// Where it keeps what it has.
+    fn data(&self) -> PathBuf {
+        let folder = match self {
+            Self::Registry(registry) => registry.folder(),
+            Self::Engine(engine) => engine.folder(),
+        };
+        folder.join("data")
+    }
+}
+
 impl<'a> SmallDisk<'a> {
     /// Under a registry; `size` as `mount` takes it: `4m`.
     ///
@@ -21,11 +49,7 @@ impl<'a> SmallDisk<'a> {
     /// If it cannot be mounted.
     #[track_caller]
     pub fn under_registry(registry: &'a Registry, size: &str) -> Self {
-        registry.halt();
-        let disk = Self { host: Host::Registry(registry) };
-        disk.mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]);
-        registry.go_on();
-        disk
+        Self::under(Host::Registry(registry), size)
     }
 
     /// Under an engine.
@@ -34,10 +58,15 @@ impl<'a> SmallDisk<'a> {
     /// As [`SmallDisk::under_registry`].
     #[track_caller]
     pub fn under_engine(engine: &'a Engine, size: &str) -> Self {
-        engine.halt();
-        let disk = Self { host: Host::Engine(engine) };
+        Self::under(Host::Engine(engine), size)
+    }
+
+    #[track_caller]
+    fn under(host: Host<'a>, size: &str) -> Self {
+        host.halt();
+        let disk = Self { host };
         disk.mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]);
-        engine.go_on();
+        disk.host.go_on();
         disk
     }
 
@@ -50,36 +79,23 @@ impl<'a> SmallDisk<'a> {
         self.mount(&["-o", &format!("remount,size={size}")]);
     }
 
-    fn data(&self) -> PathBuf {
-        match self.host {
-            Host::Registry(registry) => registry.folder().join("data"),
-            Host::Engine(engine) => engine.folder().join("data"),
-        }
-    }
-
-    /// Runs a program where the component sees its files.
+    /// Mounts where the component sees its files.
     #[track_caller]
-    fn run(&self, program: &str, arguments: &[&str]) {
+    fn mount(&self, arguments: &[&str]) {
         let mut words: Vec<OsString> = Vec::new();
         if let Host::Engine(engine) = self.host {
             // Its mounts are its own: those of the process that its first one has started.
             let outer = fs::read_to_string(engine.folder().join("pid")).expect("its number");
-            let outer = outer.trim();
-            let children =
-                fs::read_to_string(format!("/proc/{outer}/task/{outer}/children")).expect("its child");
-            let inner = children.split_whitespace().next().expect("one").to_owned();
-            words.extend(["nsenter", "--mount", "--target", &inner].map(OsString::from));
+            let outer: i32 = outer.trim().parse().expect("a number");
+            let is_inner = |process: &Process| process.parent == outer;
+            let inner = all_pids().into_iter().filter_map(Process::of).find(is_inner).expect("its child").pid;
+            words.extend(["nsenter", "--mount", "--target", &inner.to_string()].map(OsString::from));
         }
-        words.push(program.into());
+        words.push("mount".into());
         words.extend(arguments.iter().map(OsString::from));
-        words.push(self.data().into());
+        words.push(self.host.data().into());
         let output = Command::new(&words[0]).args(&words[1..]).output();
         assert!(output.as_ref().is_ok_and(|output| output.status.success()), "{words:?}: {output:?}");
-    }
-
-    #[track_caller]
-    fn mount(&self, arguments: &[&str]) {
-        self.run("mount", arguments);
     }
 }
 
@@ -89,7 +105,7 @@ impl Drop for SmallDisk<'_> {
         if let Host::Registry(registry) = self.host {
             registry.halt();
             // The registry's own end complains if this does not succeed.
-            let _ = Command::new("umount").arg(self.data()).output();
+            let _ = Command::new("umount").arg(self.host.data()).output();
         }
     }
 }
