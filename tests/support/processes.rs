@@ -21,7 +21,8 @@ pub struct Process {
     pub started: u64,
     /// Its parent's id.
     pub parent: i32,
-    /// The kernel's letter for its state: `R`, `S`, `T`, …
+    /// The kernel's letter for its state: `S`, `T`, `Z`, … `S` also for `R` and `D`: whether it computes or waits for a disk
+    /// just now is no difference.
     pub state: char,
     /// Its executable; a removed one has ` (deleted)` appended.
     pub exe: PathBuf,
@@ -44,7 +45,10 @@ impl Process {
             pid,
             started: fields.get(19)?.parse().ok()?,
             parent: fields.get(1)?.parse().ok()?,
-            state: fields.first()?.chars().next()?,
+            state: match fields.first()?.chars().next()? {
+                'R' | 'D' => 'S',
+                state => state,
+            },
             exe,
             cwd,
             cmdline: arguments(&fs::read(folder.join("cmdline")).ok()?),

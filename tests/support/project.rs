@@ -390,13 +390,8 @@ impl Project {
     /// All of the project's files and units, to show that nothing changed. The repository of git is left out: looking
     /// at it may write its index.
     pub fn snapshot(&self) -> (Tree, Vec<Process>) {
-        let units = self.units().into_iter().map(|unit| match unit.process.state {
-            // Whether it computes in this moment is no difference.
-            'R' | 'D' => Process { state: 'S', ..unit.process },
-            _ => unit.process,
-        });
-        let units = units.collect();
-        (Tree::of(&self.path, &[".git"]), units)
+        let units = self.units().into_iter().map(|unit| unit.process);
+        (Tree::of(&self.path, &[".git"]), units.collect())
     }
 
     /// The newest dossier.
