@@ -13,6 +13,7 @@ pub use event::{Event, LayerState};
 
 use crate::Connection;
 use bollard::query_parameters::TagImageOptionsBuilder;
+use futures::future::join_all;
 use pipeline::{crossing, digest::Digest};
 use registry::{Content, Manifest, Registry, Repository, Tag, Which};
 use std::time::Duration;
@@ -119,12 +120,7 @@ impl Work<'_> {
             }
             None => (self.bring().await?, false),
         };
-        let mut moved = Vec::new();
-        for tag in &self.push.others {
-            if self.point(tag, &manifest).await? {
-                moved.push(tag.clone());
-            }
-        }
+        let moved = self.point_all(&manifest).await?;
         Ok(Pushed { digest: manifest.digest, was_there, moved })
     }
 
@@ -247,6 +243,17 @@ impl Work<'_> {
             return PushError::Registry(error);
         }
         PushError::Engine { reference, attempts, source: failure.into() }
+    }
+
+    /// Points the other tags to what was verified, side by side; those that pointed elsewhere before. All of them have ended
+    /// when the first failure is told, so that none moves after that.
+    async fn point_all(&self, manifest: &Manifest) -> Result<Vec<Tag>, PushError> {
+        let pointed = self.push.others.iter().map(|tag| async move {
+            let moved = self.point(tag, manifest).await?;
+            Ok::<_, PushError>(moved.then(|| tag.clone()))
+        });
+        let pointed: Result<Vec<_>, _> = join_all(pointed).await.into_iter().collect();
+        Ok(pointed?.into_iter().flatten().collect())
     }
 
     /// Points a tag to what was verified. `false` if it did already.

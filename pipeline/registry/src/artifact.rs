@@ -7,6 +7,7 @@ use crate::{
     transport::Call,
 };
 use bytes::Bytes;
+use futures::try_join;
 use pipeline::digest::Digest;
 use pipeline::image::reference::{Repository, Tag, Which};
 use reqwest::{Method, StatusCode, header::ACCEPT};
@@ -57,8 +58,8 @@ impl Registry {
         subject: &Descriptor,
         artifact: &Artifact,
     ) -> Result<Attached, Error> {
-        self.put_blob(repository, &Bytes::from_static(EMPTY)).await?;
-        self.put_blob(repository, &artifact.bytes).await?;
+        let empty = Bytes::from_static(EMPTY);
+        try_join!(self.put_blob(repository, &empty), self.put_blob(repository, &artifact.bytes))?;
         let manifest = artifact.manifest(subject);
         let attached = Attached {
             digest: manifest.digest,

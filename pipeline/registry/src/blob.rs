@@ -15,6 +15,9 @@ use reqwest::{
 
 /// How many bytes go at once: few enough to be sent again, enough that the pauses between do not count.
 const CHUNK: usize = 8 * 1024 * 1024;
+/// How many bytes go with the very call that ends an upload: so few that to send all of them again costs less than the call
+/// that is saved.
+const AT_ONCE: usize = 256 * 1024;
 /// In which a registry says that it wants larger parts, in bytes.
 const CHUNK_MIN_HEADER: &str = "oci-chunk-min-length";
 /// The largest part that a registry may want, in bytes: above it, the answer is not believed.
@@ -130,7 +133,7 @@ impl Registry {
         let wanted = answer.header(CHUNK_MIN_HEADER).and_then(|text| text.parse().ok()).unwrap_or(0);
         let size = CHUNK.max(wanted).min(CHUNK_MAX);
         let mut at = 0;
-        while at < bytes.len() {
+        while at < bytes.len() && bytes.len() > AT_ONCE {
             let end = (at + size).min(bytes.len());
             let mut part = call(Method::PATCH, url);
             part.headers.push((CONTENT_TYPE, "application/octet-stream".to_owned()));
@@ -147,7 +150,11 @@ impl Registry {
             }
         }
         url.query_pairs_mut().append_pair("digest", &digest.to_string());
-        let last = call(Method::PUT, url);
+        let mut last = call(Method::PUT, url);
+        if at < bytes.len() {
+            last.headers.push((CONTENT_TYPE, "application/octet-stream".to_owned()));
+            last.body = bytes.clone();
+        }
         match self.once(&last).await {
             Ok(answer) if answer.status == StatusCode::CREATED => {
                 if let Some(found) = answer.digest()? {
