@@ -108,6 +108,13 @@ pub enum Event {
         /// Why: interrupted, or taken over by this generation.
         taken_over_by: Option<u64>,
     },
+    /// The run has ended, and its journal has not all that was told before. This event is in no journal.
+    JournalIncomplete {
+        /// How many lines could not be written.
+        lost: u64,
+        /// Why the first of them could not.
+        why: String,
+    },
 }
 
 /// What came of an action.

@@ -165,7 +165,7 @@ impl Session {
         let began = clock.now();
         let plan = Arc::new(plan);
         let scribe = self.scribe(&plan, &held)?;
-        let events = scribe.before(events);
+        let (told, events) = (events.clone(), scribe.before(events));
         let (requests, run) = (Arc::new(self.requests()), plan.run.clone());
         let (ear, commands) = Ear::begin(requests, run, held.generation, commands, events.clone());
         let rollout = Rollout {
@@ -189,7 +189,7 @@ impl Session {
             stay_paused: options.wait,
         };
         let end = rollout.run(state, resumed, commands).await;
-        scribe.finish();
+        scribe.finish(&told);
         if matches!(end, Ok(End::Finished(_))) {
             self.leave_nothing(&rollout.targets).await;
         }
@@ -291,7 +291,7 @@ impl Session {
                 SessionError::new(Kind::State, "the journal could not be begun, so nothing was")
                     .because(error)
             })?;
-        let scribe = Scribe::begin(journal);
+        let scribe = Scribe::begin(move |told| journal.record(told));
         for event in self.before.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).drain(..) {
             scribe.write(Told::Pipeline(event));
         }

@@ -3,9 +3,10 @@
 
 use super::Events;
 use crate::event::Event;
-use pipeline::journal::{Journal, Journaled};
+use pipeline::journal::Journaled;
 use serde::Serialize;
 use std::{
+    io,
     sync::{Arc, mpsc},
     thread::JoinHandle,
 };
@@ -23,17 +24,30 @@ pub(super) enum Told {
 /// Writes a journal, line by line, in the order in which it is told.
 pub(super) struct Scribe {
     lines: mpsc::Sender<Option<Told>>,
-    writer: JoinHandle<()>,
+    writer: JoinHandle<Lost>,
+}
+
+/// The lines that could not be written.
+#[derive(Default)]
+struct Lost {
+    lines: u64,
+    first: Option<io::Error>,
 }
 
 impl Scribe {
-    pub(super) fn begin(journal: Journal<Told>) -> Self {
+    /// One that has each line written by `record`.
+    pub(super) fn begin(record: impl Fn(&Told) -> io::Result<()> + Send + 'static) -> Self {
         let (lines, told) = mpsc::channel::<Option<Told>>();
         let writer = std::thread::spawn(move || {
+            let mut lost = Lost::default();
             while let Ok(Some(told)) = told.recv() {
-                // A journal that cannot be written (disk full) must not stop a rollback.
-                let _written = journal.record(&told);
+                // A journal that cannot be written (disk full) must not stop a rollback; it is said at the end.
+                if let Err(error) = record(&told) {
+                    lost.lines += 1;
+                    lost.first.get_or_insert(error);
+                }
             }
+            lost
         });
         Self { lines, writer }
     }
@@ -54,11 +68,14 @@ impl Scribe {
         })
     }
 
-    /// Waits until everything that was told is on disk.
-    pub(super) fn finish(self) {
+    /// Waits until everything that was told is on disk. What could not be written is told, if there is any.
+    pub(super) fn finish(self, events: &Events) {
         let _sent = self.lines.send(None);
         // It does not panic: it only writes.
-        let _ended = self.writer.join();
+        let Lost { lines: lost, first } = self.writer.join().unwrap_or_default();
+        if let Some(first) = first {
+            events(Event::JournalIncomplete { lost, why: pipeline::causes::in_one_line(&first) });
+        }
     }
 }
 
@@ -68,5 +85,41 @@ impl Journaled for Told {
             Self::Pipeline(event) => event.is_step(),
             Self::Deploy(event) => event.is_step(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    /// What is told at the end of three events, of which a full disk takes so many.
+    fn told_at_the_end(taken: u64) -> Vec<Event> {
+        let written = AtomicU64::new(0);
+        let scribe = Scribe::begin(move |_| match written.fetch_add(1, Ordering::Relaxed) < taken {
+            true => Ok(()),
+            false => Err(io::Error::other("no space left")),
+        });
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let all = told.clone();
+        let events: Events = Arc::new(move |event| all.lock().unwrap().push(event));
+        let through = scribe.before(events.clone());
+        for generation in 1..=3 {
+            through(Event::LeaseAcquired { generation, took_over: None });
+        }
+        scribe.finish(&events);
+        let told = told.lock().unwrap();
+        assert_eq!(told.iter().filter(|event| matches!(event, Event::LeaseAcquired { .. })).count(), 3);
+        told[3..].to_vec()
+    }
+
+    #[test]
+    fn a_journal_that_could_not_be_written_stops_nothing_and_is_told_at_the_end() {
+        assert_eq!(told_at_the_end(3), []);
+        let why = "no space left".to_owned();
+        assert_eq!(told_at_the_end(1), [Event::JournalIncomplete { lost: 2, why }]);
     }
 }

@@ -123,6 +123,13 @@ impl Github {
             Event::LeaseAcquired { took_over: Some(whose), .. } => {
                 self.annotate("notice", "Lease taken over", whose);
             }
+            Event::JournalIncomplete { lost, why } => {
+                self.annotate(
+                    "warning",
+                    "Journal incomplete",
+                    &format!("{lost} lines could not be written: {why}"),
+                );
+            }
             Event::EvidenceCollected { dossier, .. } => self.dossier = Some(dossier.clone()),
             Event::RolloutFinished { .. } | Event::RolloutLeft { .. } => self.close_group(),
             _ => {}

@@ -274,6 +274,18 @@ fn plain_tells_more_when_it_is_verbose_and_less_when_it_is_quiet() {
 }
 
 #[test]
+fn plain_warns_of_a_journal_that_could_not_be_written() {
+    let mut events = samples::success();
+    events.push(Event::JournalIncomplete { lost: 3, why: "No space left on device".to_owned() });
+    let told = plain(Verbosity::Normal, &[], &events, &End::Finished(Outcome::Succeeded));
+    let line = told.lines().find(|line| line.starts_with("journal")).unwrap_or_else(|| panic!("{told}"));
+    assert!(
+        line.ends_with("incomplete: 3 of its lines could not be written (No space left on device)"),
+        "{line}"
+    );
+}
+
+#[test]
 fn plain_says_what_is_still_waited_for() {
     let written = Written::default();
     let mut reporter = plain::Plain::in_zone(written.sink(), Verbosity::Normal, TimeZone::UTC);

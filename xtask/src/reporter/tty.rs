@@ -173,7 +173,8 @@ impl Tty {
             | Event::ActionBegan { .. }
             | Event::ActionEnded { .. }
             | Event::Looked { .. }
-            | Event::EvidenceCollected { .. } => {}
+            | Event::EvidenceCollected { .. }
+            | Event::JournalIncomplete { .. } => {}
         }
     }
 

@@ -198,6 +198,10 @@ pub(super) fn deploy(event: &Event, names: Names) -> Option<Line> {
             let block = dossier.to_text().lines().map(str::to_owned).collect();
             Line::new("dossier", text, Weight::Alarm).tone(Tone::Warn).block(block)
         }
+        Event::JournalIncomplete { lost, why } => {
+            let text = format!("incomplete: {lost} of its lines could not be written ({why})");
+            Line::new("journal", text, Weight::Landmark).tone(Tone::Warn)
+        }
         // The final line says it.
         Event::Waited { .. } | Event::RolloutFinished { .. } | Event::RolloutLeft { .. } => return None,
     };
