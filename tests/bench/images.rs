@@ -5,6 +5,7 @@
 //! what has one of these in its name.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
+use jiff::Timestamp;
 use std::{
     fs::{self, File},
     io::{Read, Write},
@@ -66,6 +67,44 @@ impl Pair {
         println!(
             "| {what} | {count} | {ours:.0} ms ({mine}) | {client:.0} ms ({theirs}) | **{ratio:.2}** | {goal} |"
         );
+    }
+}
+
+/// What ours does one after the other while it publishes, each with the words of the line that ends it in its own story.
+const PARTS: [(&str, &str); 4] = [
+    ("until the stage begins", "stage-started"),
+    ("the engine's push", "\"pushed "),
+    ("reading back", "\"read back "),
+    ("tags", " points to "),
+];
+
+/// Where the time of `publish` goes.
+#[derive(Default)]
+struct Division {
+    rounds: Vec<[Duration; PARTS.len() + 1]>,
+}
+
+impl Division {
+    /// Takes in what a run said, in lines of JSON with their times.
+    fn add(&mut self, story: &str, begun: Timestamp, took: Duration) {
+        let ends = PARTS.map(|(_, words)| {
+            let line = story.lines().rfind(|line| line.contains(words));
+            let line = line.unwrap_or_else(|| panic!("no `{words}` in {story}"));
+            let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+            let time: Timestamp = line["time"].as_str().expect("a time").parse().expect("a time");
+            Duration::try_from(time.duration_since(begun)).expect("it was said after the beginning")
+        });
+        let [begins, pushed, read, tagged] = ends;
+        self.rounds.push([begins, pushed - begins, read - pushed, tagged - read, took - tagged]);
+    }
+
+    fn show(&self, name: &str) {
+        let parts = PARTS.iter().map(|(part, _)| *part).chain(["attaching the manifest, and the end"]);
+        let parts = parts.enumerate().map(|(part, what)| {
+            let mut all: Vec<Duration> = self.rounds.iter().map(|round| round[part]).collect();
+            format!("{what} {:.0} ms", millis(median(&mut all)))
+        });
+        println!("{name}, the medians of ours: {}", parts.collect::<Vec<_>>().join(", "));
     }
 }
 
@@ -190,6 +229,7 @@ fn main() {
     let rounds = variable("BENCH_ROUNDS", ROUNDS);
     println!("| engine and what | n | ours, median (range) | its client, median (range) | ratio | goal |");
     println!("|---|---:|---:|---:|---:|---:|");
+    let mut divisions = Vec::new();
     for generation in Generation::ALL {
         let bench = Bench::new(generation);
         let name = generation.name();
@@ -221,14 +261,18 @@ fn main() {
             rebuilt(rounds)
         });
 
-        let publish = ["publish", ENVIRONMENT];
+        let publish = ["--format", "json", "publish", ENVIRONMENT];
         let reference = format!("{}/team/beside:now", bench.registry.address());
+        let mut division = Division::default();
         compare(&format!("{name}: push of {} MiB", LAYER >> 20), "≤ 1.05", || {
             let ours = |round| {
                 bench.large(LAYER);
                 changed(round, "ours");
                 bench.ours(&build);
-                bench.ours(&publish)
+                let begun = Timestamp::now();
+                let run = bench.project.spawn_with(&publish, &[bench.login.variable()]).wait().expect(0);
+                division.add(&run.stderr, begun, run.took);
+                run.took
             };
             let theirs = |round| {
                 bench.large(LAYER);
@@ -238,10 +282,14 @@ fn main() {
             };
             Pair::measure(rounds, ours, theirs)
         });
+        divisions.push((format!("{name}: push"), division));
 
         compare(&format!("{name}: build, 1 GiB of context"), "≤ 1.0", || {
             bench.large(LARGE);
             rebuilt((rounds / 4).max(2))
         });
+    }
+    for (name, division) in divisions.iter().filter(|(_, division)| !division.rounds.is_empty()) {
+        division.show(name);
     }
 }
