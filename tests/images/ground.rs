@@ -46,14 +46,21 @@ impl Ground {
         Self::with(Host::Shared(Engine::shared(generation)), Project::with(Shape::api_only()))
     }
 
+    /// With both services.
+    pub(crate) fn of_both_services(generation: Generation) -> Self {
+        Self::with(Host::Shared(Engine::shared(generation)), Project::with(Shape::default()))
+    }
+
     /// With this project and this engine.
     pub(crate) fn with(engine: Host, mut project: Project) -> Self {
         let registry = Registry::start();
         project.use_program(program_with_engines().to_owned());
         let login = Login::new(&engine, &registry);
         let mut ground = Self { project, engine, registry, login };
-        let service = fs::read(static_service()).expect("an executable");
-        ground.project.replace_artifact("api", &service);
+        for service in ground.project.services() {
+            let executable = fs::read(static_service(service)).expect("an executable");
+            ground.project.replace_artifact(service, &executable);
+        }
         ground.configure();
         ground
     }

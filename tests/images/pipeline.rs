@@ -13,50 +13,64 @@ fn named<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
 #[test]
 fn a_commit_goes_to_containers_by_its_digest_and_a_fault_is_rolled_back() {
     for generation in Generation::ALL {
-        let ground = Ground::new(generation);
+        let ground = Ground::of_both_services(generation);
         ground.deploy(0);
         let release = ground.project.release();
-        assert_eq!(http::health(ground.project.port("api"))["release"], release, "{generation:?}");
-
-        // What runs is what was published, as nobody in particular and on a root that cannot be written to.
         let first = ground.containers();
-        assert_eq!(first.len(), 1, "{first:?}");
-        let container = ground.inspect(&first[0]);
-        assert_eq!(container["Config"]["User"], "1000:1000");
-        assert_eq!(container["HostConfig"]["ReadonlyRootfs"], true);
-        let manifest = ground.manifest();
-        let image = &manifest["images"]["api"];
-        let repository = format!("{}/team/api", ground.registry.address());
-        assert_eq!(image["repository"], repository);
-        assert_eq!(image["id"], container["Image"]);
-        let digest = image["digest"].as_str().expect("a digest");
-        for tag in [&release, "main", "latest"] {
-            let pulled = ground.docker(&["pull", &format!("{repository}:{tag}")]);
-            assert!(pulled.contains(digest), "{tag}: {pulled}");
+        assert_eq!(first.len(), 2, "{first:?}");
+        for service in ["api", "mcp"] {
+            assert_eq!(
+                http::health(ground.project.port(service))["release"],
+                release,
+                "{generation:?} {service}"
+            );
+            runs_what_was_published(&ground, service, &release);
         }
 
         // Nothing has changed: nothing is done, and each stage says why.
         let again = ground.deploy(0);
         let skipped: Vec<_> = named(&again, "stage-skipped");
-        assert_eq!(skipped.len(), 4, "test, build, image and publish: {again:#?}");
+        assert_eq!(skipped.len(), 6, "test, build, and image and publish of each: {again:#?}");
         assert!(skipped.iter().all(|event| event.to_string().contains("inputs unchanged since")));
         assert_eq!(ground.containers(), first);
 
         // A unit that is never ready gets no traffic, and what stood before stands again.
         ground.project.edit("fairlead.toml", |text| {
-            text.replace("LOG_LEVEL = \"INFO\"", "LOG_LEVEL = \"INFO\"\nNOOGH_FAULT = \"never-ready\"")
+            text.replacen("LOG_LEVEL = \"INFO\"", "LOG_LEVEL = \"INFO\"\nNOOGH_FAULT = \"never-ready\"", 1)
         });
         ground.project.commit();
         ground.deploy(10);
         assert_eq!(ground.project.reason(), "never-ready");
         assert_eq!(ground.containers(), first, "{generation:?}");
-        assert_eq!(http::health(ground.project.port("api"))["release"], release);
+        for service in ["api", "mcp"] {
+            assert_eq!(http::health(ground.project.port(service))["release"], release);
+        }
         let logs = ground.run(&["logs", ENVIRONMENT, "api"]).expect(0);
         assert!(logs.stdout.contains("listening"), "{logs:?}");
 
         ground.run(&["down", ENVIRONMENT, "--yes"]).expect(0);
         assert_eq!(ground.containers(), [""; 0]);
         assert!(http::get(ground.project.port("api"), "/health").is_err(), "the port is given back");
+    }
+}
+
+/// What runs is what the manifest and every tag name, as nobody in particular and on a root that cannot be written to.
+fn runs_what_was_published(ground: &Ground, service: &str, release: &str) {
+    let containers = ground.containers().into_iter().map(|id| ground.inspect(&id));
+    let container = containers
+        .into_iter()
+        .find(|container| container["Config"]["Labels"]["io.fairlead.service"] == service)
+        .unwrap_or_else(|| panic!("no container of {service}"));
+    assert_eq!(container["Config"]["User"], "1000:1000");
+    assert_eq!(container["HostConfig"]["ReadonlyRootfs"], true);
+    let image = &ground.manifest()["images"][service];
+    let repository = format!("{}/team/{service}", ground.registry.address());
+    assert_eq!(image["repository"], repository);
+    assert_eq!(image["id"], container["Image"]);
+    let digest = image["digest"].as_str().expect("a digest");
+    for tag in [release, "main", "latest"] {
+        let pulled = ground.docker(&["pull", &format!("{repository}:{tag}")]);
+        assert!(pulled.contains(digest), "{tag}: {pulled}");
     }
 }
 

@@ -75,7 +75,7 @@ impl Ground {
 
     /// A commit with another executable, and so another image.
     fn change(&self, what: &str) {
-        let mut service = fs::read(static_service()).expect("an executable");
+        let mut service = fs::read(static_service("api")).expect("an executable");
         service.extend_from_slice(what.as_bytes()); // Behind its end, where nobody reads.
         self.project.replace_artifact("api", &service);
         self.project.commit();

@@ -104,19 +104,21 @@ pub fn program_with_engines_and_fail_points() -> &'static Path {
     })
 }
 
-/// Builds a reference service that is linked statically, once in each test run, and says where it is.
+/// Builds the reference services linked statically, once in each test run, and says where the one of this name is: `api`,
+/// `mcp`.
 ///
 /// # Panics
-/// If it does not build.
-pub fn static_service() -> &'static Path {
-    static SERVICE: OnceLock<PathBuf> = OnceLock::new();
-    SERVICE.get_or_init(|| {
+/// If they do not build, or there is none of this name.
+pub fn static_service(name: &str) -> &'static Path {
+    static SERVICES: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
+    let services = SERVICES.get_or_init(|| {
         let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         // For a target that is named, flags are not for what runs in the compiler.
         let flags = format!("target.{target}.rustflags=['-C', 'target-feature=+crt-static']");
-        let made = cargo_build(&["-p", "noogh-api", "--bins", "--target", &target, "--config", &flags]);
-        made.get("noogh-api").expect("cargo makes what it is asked for").clone()
-    })
+        let packages = ["-p", "noogh-api", "-p", "noogh-mcp", "--bins"];
+        cargo_build(&[&packages[..], &["--target", &target, "--config", &flags]].concat())
+    });
+    services.get(&format!("noogh-{name}")).unwrap_or_else(|| panic!("cargo made no service `{name}`"))
 }
 
 fn build() -> Binaries {

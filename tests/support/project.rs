@@ -217,6 +217,11 @@ impl Project {
         fs::rename(new, artifact).expect("a rename within a folder");
     }
 
+    /// The names of its services.
+    pub fn services(&self) -> Vec<&'static str> {
+        self.shape.services.iter().map(|service| service.name).collect()
+    }
+
     /// Commits everything.
     pub fn commit(&self) {
         self.git(&["add", "--all"]);
