@@ -3,18 +3,28 @@
 //! A folder outside git, and a machine without git, are normal answers (`None`), not errors.
 
 use crate::digest::Digest;
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 use sha2::{Digest as _, Sha256};
 use std::{
     ffi::OsStr,
     fs, io,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::Output,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    time::Duration,
 };
 use xshell::{Shell, cmd};
 
 /// Folders of the project that never count as a change: what Fairlead and cargo write.
 const OWN_FOLDERS: [&str; 2] = [".fairlead", "target"];
+
+/// The longest that git may take to answer. It takes 10 ms; five minutes are for a work tree of a million files on a disk that
+/// has read none of them yet.
+const DEADLINE: Duration = Duration::from_secs(5 * 60);
 
 /// Why git gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +47,19 @@ pub enum GitError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// It did not answer.
+    #[error(
+        "`git {command}` did not answer within {} s in `{folder}`, and was ended: run it there yourself to see what it waits for (a file system monitor, a network folder), then try again",
+        .limit.as_secs_f32()
+    )]
+    Deadline {
+        /// The subcommand.
+        command: &'static str,
+        /// Where it ran.
+        folder: PathBuf,
+        /// The time that it had.
+        limit: Duration,
     },
     /// A changed file cannot be read.
     #[error("cannot read the changed file `{path}`")]
@@ -105,6 +128,10 @@ impl Tree {
 /// # Errors
 /// If git fails for any other reason, such as a repository that belongs to another user.
 pub fn inspect(folder: &Path) -> Result<Option<Tree>, GitError> {
+    inspect_within(folder, DEADLINE)
+}
+
+fn inspect_within(folder: &Path, limit: Duration) -> Result<Option<Tree>, GitError> {
     let excluded = OWN_FOLDERS.map(|name| format!(":(exclude){name}"));
     let mut args: Vec<&OsStr> =
         ["--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames", "--", ":/"]
@@ -113,8 +140,8 @@ pub fn inspect(folder: &Path) -> Result<Option<Tree>, GitError> {
     args.extend(excluded.iter().map(OsStr::new));
     // Side by side: most of what either takes is its start.
     let (root, status) = std::thread::scope(|scope| {
-        let root = scope.spawn(|| run(folder, "rev-parse", &["--show-toplevel".as_ref()]));
-        let status = run(folder, "status", &args);
+        let root = scope.spawn(|| run(folder, "rev-parse", &["--show-toplevel".as_ref()], limit));
+        let status = run(folder, "status", &args, limit);
         (root.join().expect("it does not panic"), status)
     });
     let Some(root) = root? else { return Ok(None) };
@@ -126,14 +153,14 @@ pub fn inspect(folder: &Path) -> Result<Option<Tree>, GitError> {
 /// When the commit that is checked out was made, in seconds since 1970; `None` outside git, and before the first commit.
 pub fn commit_time(folder: &Path) -> Option<u64> {
     let args = ["-1", "--format=%ct"].map(OsStr::new);
-    let time = run(folder, "log", &args).ok().flatten()?;
+    let time = run(folder, "log", &args, DEADLINE).ok().flatten()?;
     String::from_utf8_lossy(&time).trim().parse().ok()
 }
 
 /// Where the repository comes from, as a URL without a login in it; `None` if it has no remote `origin`.
 pub fn origin(folder: &Path) -> Option<String> {
     let args = ["get-url", "origin"].map(OsStr::new);
-    let url = run(folder, "remote", &args).ok().flatten()?;
+    let url = run(folder, "remote", &args, DEADLINE).ok().flatten()?;
     Some(without_login(String::from_utf8_lossy(&url).trim()))
 }
 
@@ -156,7 +183,7 @@ pub fn files(folder: &Path, under: &[PathBuf]) -> Result<Option<Vec<PathBuf>>, G
     args.extend(
         under.iter().map(|path| if path.as_os_str().is_empty() { OsStr::new(".") } else { path.as_os_str() }),
     );
-    let Some(list) = run(folder, "ls-files", &args)? else { return Ok(None) };
+    let Some(list) = run(folder, "ls-files", &args, DEADLINE)? else { return Ok(None) };
     let mut files: Vec<_> = list.split(|b| *b == 0).filter(|p| !p.is_empty()).map(to_path).collect();
     files.retain(|path| !OWN_FOLDERS.iter().any(|own| path.starts_with(own)));
     files.sort();
@@ -165,7 +192,12 @@ pub fn files(folder: &Path, under: &[PathBuf]) -> Result<Option<Vec<PathBuf>>, G
 }
 
 /// Runs a git command that changes nothing; `None` outside git, and without git.
-fn run(folder: &Path, command: &'static str, args: &[&OsStr]) -> Result<Option<Vec<u8>>, GitError> {
+fn run(
+    folder: &Path,
+    command: &'static str,
+    args: &[&OsStr],
+    limit: Duration,
+) -> Result<Option<Vec<u8>>, GitError> {
     let at = |source| GitError::Folder { folder: folder.to_owned(), source };
     let shell = Shell::new().map_err(|e| at(io::Error::other(e)))?;
     if !folder.is_dir() {
@@ -176,9 +208,13 @@ fn run(folder: &Path, command: &'static str, args: &[&OsStr]) -> Result<Option<V
     // are names, never patterns, except for the exclusions.
     let git = cmd!(shell, "git {command} {args...}").env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0");
     let git = if command == "ls-files" { git.env("GIT_LITERAL_PATHSPECS", "1") } else { git };
-    let Ok(Output { status, stdout, stderr }) = git.quiet().ignore_status().output() else {
+    let Ok(child) = start(git.into()) else {
         return Ok(None); // There is no git to run.
     };
+    let Some(output) = output_within(child, limit) else {
+        return Err(GitError::Deadline { command, folder: folder.to_owned(), limit });
+    };
+    let Output { status, stdout, stderr } = output.map_err(at)?;
     let message = String::from_utf8_lossy(&stderr);
     if status.success() {
         return Ok(Some(stdout));
@@ -187,6 +223,24 @@ fn run(folder: &Path, command: &'static str, args: &[&OsStr]) -> Result<Option<V
         return Ok(None);
     }
     Err(GitError::Failed { command, folder: folder.to_owned(), message: message.trim().to_owned() })
+}
+
+/// Starts a command in a process group of its own, so that it can be ended with all that it started.
+fn start(mut command: Command) -> io::Result<Child> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()
+}
+
+/// What a child answers until it ends; `None` if it does not within `limit`, and it and its group are ended then.
+fn output_within(child: Child, limit: Duration) -> Option<io::Result<Output>> {
+    let group = Pid::from_raw(i32::try_from(child.id()).expect("Linux numbers processes so"));
+    let (sender, answer) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    let output = answer.recv_timeout(limit).ok();
+    if output.is_none() {
+        // If it has ended just now, its number has hardly been given away already.
+        let _ = killpg(group, Signal::SIGKILL);
+    }
+    output
 }
 
 /// Parses `git status --porcelain=v2 --branch -z`.

@@ -169,3 +169,28 @@ fn the_origin_of_a_repository_is_told_without_a_login() {
         assert_eq!(super::without_login(url), told);
     }
 }
+
+#[test]
+fn a_git_that_waits_for_something_is_ended_with_all_that_it_started() {
+    let repository = repository();
+    let monitor = repository.path().join("monitor");
+    let number = repository.path().join("number");
+    fs::write(&monitor, format!("#!/bin/sh\necho $$ > '{}'\nexec sleep 600\n", number.display())).unwrap();
+    fs::set_permissions(&monitor, fs::Permissions::from_mode(0o755)).unwrap();
+    git(repository.path(), &["config", "core.fsmonitor", monitor.to_str().unwrap()]);
+    // Long enough for git to have started it, also on a busy machine.
+    let limit = Duration::from_secs(4);
+    let error = inspect_within(repository.path(), limit).unwrap_err();
+    assert!(matches!(error, GitError::Deadline { command: "status", .. }), "{error}");
+    let pid: i32 = fs::read_to_string(number).unwrap().trim().parse().unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    // A zombie that nobody has reaped yet can be told so, too.
+    while nix::sys::signal::kill(Pid::from_raw(pid), None).is_ok() && !is_zombie(pid) {
+        assert!(std::time::Instant::now() < until, "what git started goes on");
+        std::thread::yield_now();
+    }
+}
+
+fn is_zombie(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+}
