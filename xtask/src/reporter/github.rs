@@ -7,6 +7,7 @@ use super::{
     Ending, Reporter, Story, Verbosity,
     plain::{Plain, without_escapes},
     timings::Part,
+    turns::Turns,
     words::{self, Weight, stage_word},
 };
 use crate::{exit::Exit, failure::Failure, paint::Paint};
@@ -36,6 +37,7 @@ pub(super) struct Github {
     /// Ends the time in which the runner heeds no commands; must not be guessed by what is printed.
     token: String,
     in_group: bool,
+    turns: Turns,
     services: Vec<Row>,
     dossier: Option<Box<Dossier>>,
 }
@@ -58,7 +60,8 @@ impl Github {
     ) -> Self {
         // GitHub shows times itself, in the reader's zone.
         let plain = Plain::in_zone(sink, verbosity, TimeZone::UTC);
-        Self { plain, summary, token, in_group: false, services: Vec::new(), dossier: None }
+        let turns = Turns::default();
+        Self { plain, summary, token, in_group: false, turns, services: Vec::new(), dossier: None }
     }
 
     fn open_group(&mut self, title: &str) {
@@ -149,8 +152,15 @@ impl Github {
     }
 }
 
-impl Reporter for Github {
-    fn tell(&mut self, story: &Story<'_>, at: Timestamp) {
+impl Github {
+    /// Tells what stages have said that were not at their turn.
+    fn tell_rest(&mut self) {
+        for (event, at) in self.turns.rest() {
+            self.tell_now(&Story::Pipeline(&event), at);
+        }
+    }
+
+    fn tell_now(&mut self, story: &Story<'_>, at: Timestamp) {
         match story {
             // Programs' output is what a group is for, so it is not left to `-v`.
             Story::Pipeline(PipelineEvent::StageOutput { line, .. }) => {
@@ -182,6 +192,24 @@ impl Reporter for Github {
             Story::Note(_) => {}
         }
     }
+}
+
+impl Reporter for Github {
+    /// Groups do not nest, so that stages which run side by side are told one after the other.
+    fn tell(&mut self, story: &Story<'_>, at: Timestamp) {
+        match story {
+            Story::Pipeline(event) => {
+                for (event, at) in self.turns.take(event, at) {
+                    self.tell_now(&Story::Pipeline(&event), at);
+                }
+            }
+            Story::Note(_) => self.tell_now(story, at),
+            Story::Deploy(_) | Story::Planned(_) => {
+                self.tell_rest();
+                self.tell_now(story, at);
+            }
+        }
+    }
 
     fn tick(&mut self, at: Timestamp) {
         self.plain.tick(at);
@@ -191,6 +219,7 @@ impl Reporter for Github {
     fn ask(&mut self, _question: &str) {}
 
     fn fail(&mut self, failure: &Failure) {
+        self.tell_rest();
         self.close_group();
         let text = failure.to_text(Paint::OFF);
         if !text.is_empty() {
@@ -199,6 +228,7 @@ impl Reporter for Github {
     }
 
     fn end(&mut self, ending: &Ending, at: Timestamp) {
+        self.tell_rest();
         self.close_group();
         self.plain.tell_timings(at);
         let (level, title) = level(ending.exit);

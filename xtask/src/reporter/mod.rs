@@ -7,6 +7,7 @@ mod patience;
 mod plain;
 mod timings;
 mod tty;
+mod turns;
 mod words;
 
 pub(crate) use ending::{About, Ending};
