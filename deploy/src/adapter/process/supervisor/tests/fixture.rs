@@ -296,8 +296,11 @@ impl Fixture {
 }
 
 impl Drop for Fixture {
-    /// No process outlives its test.
+    /// No process outlives its test, and nobody writes into its folder any more when that is removed.
     fn drop(&mut self) {
+        if let Some(serve) = self.serve.take() {
+            serve.abort();
+        }
         use crate::adapter::process::{folders::Folders, supervisor::state::State};
         let folders = Folders::new(&self.state_dir()).expect("a path");
         let Ok(state) = State::read(&folders) else { return };
