@@ -2,19 +2,17 @@
 //!
 //! A folder outside git, and a machine without git, are normal answers (`None`), not errors.
 
-use crate::digest::Digest;
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
+use crate::{
+    causes::in_one_line,
+    digest::Digest,
+    process::{Argv, ProcessError, Runner},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
     ffi::OsStr,
     fs, io,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt, process::CommandExt},
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    sync::mpsc,
     time::Duration,
 };
 use xshell::{Shell, cmd};
@@ -25,6 +23,9 @@ const OWN_FOLDERS: [&str; 2] = [".fairlead", "target"];
 /// The longest that git may take to answer. It takes 10 ms; five minutes are for a work tree of a million files on a disk that
 /// has read none of them yet.
 const DEADLINE: Duration = Duration::from_secs(5 * 60);
+
+/// The most that is read of an answer, in bytes: some millions of paths.
+const ANSWER_MAX: usize = 512 * 1024 * 1024;
 
 /// Why git gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -208,39 +209,21 @@ fn run(
     // are names, never patterns, except for the exclusions.
     let git = cmd!(shell, "git {command} {args...}").env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0");
     let git = if command == "ls-files" { git.env("GIT_LITERAL_PATHSPECS", "1") } else { git };
-    let Ok(child) = start(git.into()) else {
-        return Ok(None); // There is no git to run.
+    let folder = folder.to_owned();
+    let mut captured = match Runner::default().capture_blocking(&Argv::from(git), limit, ANSWER_MAX) {
+        Ok(captured) => captured,
+        Err(ProcessError::NotFound { .. } | ProcessError::Start { .. }) => return Ok(None),
+        Err(ProcessError::Deadline { .. }) => return Err(GitError::Deadline { command, folder, limit }),
+        Err(error) => return Err(GitError::Failed { command, folder, message: in_one_line(&error) }),
     };
-    let Some(output) = output_within(child, limit) else {
-        return Err(GitError::Deadline { command, folder: folder.to_owned(), limit });
-    };
-    let Output { status, stdout, stderr } = output.map_err(at)?;
-    let message = String::from_utf8_lossy(&stderr);
-    if status.success() {
-        return Ok(Some(stdout));
+    if captured.finished.success() {
+        return Ok(Some(std::mem::take(&mut *captured.stdout)));
     }
+    let message = captured.finished.tail.join("\n");
     if message.contains("not a git repository") || message.contains("must be run in a work tree") {
         return Ok(None);
     }
-    Err(GitError::Failed { command, folder: folder.to_owned(), message: message.trim().to_owned() })
-}
-
-/// Starts a command in a process group of its own, so that it can be ended with all that it started.
-fn start(mut command: Command) -> io::Result<Child> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()
-}
-
-/// What a child answers until it ends; `None` if it does not within `limit`, and it and its group are ended then.
-fn output_within(child: Child, limit: Duration) -> Option<io::Result<Output>> {
-    let group = Pid::from_raw(i32::try_from(child.id()).expect("Linux numbers processes so"));
-    let (sender, answer) = mpsc::channel();
-    std::thread::spawn(move || sender.send(child.wait_with_output()));
-    let output = answer.recv_timeout(limit).ok();
-    if output.is_none() {
-        // If it has ended just now, its number has hardly been given away already.
-        let _ = killpg(group, Signal::SIGKILL);
-    }
-    output
+    Err(GitError::Failed { command, folder, message: message.trim().to_owned() })
 }
 
 /// Parses `git status --porcelain=v2 --branch -z`.

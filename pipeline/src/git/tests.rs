@@ -185,7 +185,7 @@ fn a_git_that_waits_for_something_is_ended_with_all_that_it_started() {
     let pid: i32 = fs::read_to_string(number).unwrap().trim().parse().unwrap();
     let until = std::time::Instant::now() + Duration::from_secs(10);
     // A zombie that nobody has reaped yet can be told so, too.
-    while nix::sys::signal::kill(Pid::from_raw(pid), None).is_ok() && !is_zombie(pid) {
+    while nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_ok() && !is_zombie(pid) {
         assert!(std::time::Instant::now() < until, "what git started goes on");
         std::thread::yield_now();
     }

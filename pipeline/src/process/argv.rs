@@ -27,6 +27,22 @@ pub struct Argv {
     pub ends_with_us: bool,
 }
 
+/// What [`xshell`] has put together: its words, its folder, and what it changes in the environment.
+impl From<xshell::Cmd<'_>> for Argv {
+    fn from(cmd: xshell::Cmd<'_>) -> Self {
+        let command = std::process::Command::from(cmd);
+        let mut argv = Self::new(command.get_program()).args(command.get_args());
+        argv.folder = command.get_current_dir().map(Path::to_path_buf);
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => argv.set.insert(name.to_owned(), value.to_owned()).is_some(),
+                None => argv.unset.insert(name.to_owned()),
+            };
+        }
+        argv
+    }
+}
+
 impl Argv {
     /// A program without arguments.
     pub fn new(program: impl AsRef<OsStr>) -> Self {

@@ -104,6 +104,17 @@ pub struct Captured {
     pub stdout: Zeroizing<Vec<u8>>,
 }
 
+/// Adds bytes that may be a secret: where the buffer must grow, what is left behind is wiped, which `Vec` by itself does not.
+fn extend_wiping(buffer: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
+    let needed = buffer.len() + bytes.len();
+    if needed > buffer.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(2 * buffer.capacity())));
+        larger.extend_from_slice(buffer);
+        *buffer = larger;
+    }
+    buffer.extend_from_slice(bytes);
+}
+
 /// Runs programs for one run of Fairlead.
 #[derive(Debug, Clone, Default)]
 pub struct Runner {
@@ -149,13 +160,12 @@ impl Runner {
         limit: Duration,
         max_bytes: usize,
     ) -> Result<Captured, ProcessError> {
-        // All at once, so that growing leaves no unwiped copies of a secret behind.
-        let mut stdout = Zeroizing::new(Vec::with_capacity(max_bytes + output::READ_BYTES));
+        let mut stdout = Zeroizing::new(Vec::new());
         let mut tail = Tail::default();
         let mut handle = |chunk: Chunk| {
             match chunk {
                 Chunk::Line(_, bytes) => tail.push(self.redactor.mask_bytes(&bytes)),
-                Chunk::Bytes(bytes) => stdout.extend(bytes.iter()),
+                Chunk::Bytes(bytes) => extend_wiping(&mut stdout, &bytes),
             }
             if stdout.len() > max_bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
