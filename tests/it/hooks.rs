@@ -120,7 +120,8 @@ fn a_hook_ends_with_a_killed_executor_and_is_run_again_by_resume() {
     let mut project = project();
     with_hooks(&mut project, &[("before-deploy", hook(1, "[ -e bin/go ] || exec sleep 1.9"))]);
     let run = project.spawn_deploy();
-    wait_for("the hook", Duration::from_secs(20), || (!running(&project).is_empty()).then_some(()));
+    // Its line, not its process: one that has begun may not have come to its first command.
+    wait_for("the hook", Duration::from_secs(20), || (!told(&project).is_empty()).then_some(()));
     run.crash();
     wait_for("the end of the hook", Duration::from_secs(1), || running(&project).is_empty().then_some(()));
     project.write("bin/go", "");
