@@ -16,6 +16,7 @@ pub mod journal;
 pub mod name;
 pub mod process;
 pub mod release;
+pub mod scan;
 pub mod secret;
 pub mod stage;
 pub mod store;

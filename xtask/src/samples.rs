@@ -239,6 +239,7 @@ pub(crate) fn release() -> Release {
             ("build".to_owned(), StageVerdict::Passed),
             ("test".to_owned(), StageVerdict::SkippedUnchanged),
         ]),
+        scans: pipeline::release::Scans::default(),
     }
 }
 

@@ -4,11 +4,11 @@ use crate::{
     context::Context,
     engines,
     failure::Failure,
-    wire::{Opened, VERSION},
+    wire::{self, Opened, VERSION},
 };
 use deploy::{
     STATE_FOLDER,
-    config::Loaded,
+    config::{Loaded, ScanNeed},
     session::{Kind, SessionError},
 };
 use pipeline::{
@@ -19,9 +19,11 @@ use pipeline::{
     name::Name,
     process::Runner,
     release::{Manifests, Parts, Release, StageVerdict},
+    scan::{Need, Policy, Rules, Subject, Waivers},
     stage::{
         ArtifactSpec, BuildStage, Context as StageContext, ImageMaker, ImageStage, Made, Order, Origin,
-        PublishStage, Published, Stage, StageFailure, StageName, TestCommand, TestStage, run_stages,
+        PublishStage, Published, ScanStage, Stage, StageFailure, StageName, TestCommand, TestStage,
+        run_stages,
     },
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -57,7 +59,7 @@ pub(crate) async fn run(
         runner: Runner { redactor: context.redactor.clone(), cancel },
         answer_limit: fingerprint::DEADLINE,
     };
-    let stages = configured(&opened.loaded)?;
+    let stages = configured(context, opened)?;
     let makes_images = opened.loaded.environment.runs_images();
     let maker = makes_images.then(|| engines::maker(context, &opened.loaded)).transpose()?;
     // While git is asked; what is wrong with it is told when it is needed.
@@ -105,7 +107,8 @@ pub(crate) async fn run(
 }
 
 /// The stages as they are configured, in their order.
-fn configured(loaded: &Loaded) -> Result<Vec<Stage>, Failure> {
+fn configured(context: &Context, opened: &Opened) -> Result<Vec<Stage>, Failure> {
+    let loaded = &opened.loaded;
     let paths = |inputs: &[String]| inputs.iter().map(PathBuf::from).collect();
     let millis = |span: &pipeline::config::scalar::Span| Duration::from_millis(span.as_millis());
     let (project, environment) = (&loaded.project, &loaded.environment);
@@ -135,6 +138,13 @@ fn configured(loaded: &Loaded) -> Result<Vec<Stage>, Failure> {
         timeout: millis(&stages.build.timeout),
     });
     let mut all: Vec<Stage> = test.into_iter().chain([build]).collect();
+    let rules = scan_rules(context, opened)?;
+    if let (Some(rules), Some(scan)) = (&rules, &stages.scan)
+        && !scan.configuration.is_empty()
+    {
+        let subject = Subject::Configuration(scan.configuration.clone());
+        all.push(Stage::Scan(ScanStage { subject, rules: rules.clone() }));
+    }
     if !environment.runs_images() {
         return Ok(all);
     }
@@ -154,6 +164,10 @@ fn configured(loaded: &Loaded) -> Result<Vec<Stage>, Failure> {
             published: published.clone(),
             timeout: millis(&stages.image.timeout),
         }));
+        if let Some(rules) = &rules {
+            let subject = Subject::Image(name.clone());
+            all.push(Stage::Scan(ScanStage { subject, rules: rules.clone() }));
+        }
         if let Some(Published { repository, default_branch }) = published {
             all.push(Stage::Publish(PublishStage {
                 service: name.clone(),
@@ -166,6 +180,39 @@ fn configured(loaded: &Loaded) -> Result<Vec<Stage>, Failure> {
     Ok(all)
 }
 
+/// How this environment's releases are scanned, if they are. Waivers are read here and not with the configuration: a mistake in
+/// them must not be in the way of a rollback.
+pub(crate) fn scan_rules(context: &Context, opened: &Opened) -> Result<Option<Arc<Rules>>, Failure> {
+    let Loaded { project, environment, .. } = &opened.loaded;
+    let need = match environment.scan {
+        ScanNeed::Required => Need::Required,
+        ScanNeed::Optional => Need::Optional,
+        ScanNeed::Off => return Ok(None),
+    };
+    let Some(scan) = &project.stages.scan else { return Ok(None) };
+    let services: Vec<&Name> = project.services.keys().collect();
+    let waivers = Waivers::read(&opened.root, &scan.waivers, &services)
+        .map_err(|problems| wire::config_failure(context, &problems))?;
+    let policy = Policy {
+        vulnerabilities: scan.vulnerabilities,
+        misconfigurations: scan.misconfigurations,
+        secrets: scan.secrets,
+        fixed_only: scan.fixed_only,
+        end_of_life: scan.end_of_life,
+        always: scan.always.iter().map(ToString::to_string).collect(),
+    };
+    Ok(Some(Arc::new(Rules {
+        policy,
+        waivers,
+        version: scan.version.clone(),
+        database_age_max: Duration::from_millis(scan.database_age_max.as_millis()),
+        database_repositories: scan.database_repositories.clone(),
+        image_size_max: scan.image_size_max.as_bytes(),
+        timeout: Duration::from_millis(scan.timeout.as_millis()),
+        need,
+    })))
+}
+
 /// What an image is called until it is published: `localhost/noogh/api`.
 fn local_repository(project: &Name, service: &Name) -> Result<Repository, Failure> {
     let host = NOWHERE.parse().expect("a name of a host");
@@ -176,10 +223,9 @@ fn local_repository(project: &Name, service: &Name) -> Result<Repository, Failur
 }
 
 fn assemble(opened: &Opened, tree: Option<&git::Tree>, made: Made) -> Result<Option<Release>, Failure> {
-    let Some(services) = made.artifacts else { return Ok(None) };
+    let Made { artifacts: Some(services), images, verdicts: stages, scans } = made else { return Ok(None) };
     let project = &opened.loaded.project.name;
-    let (images, stages) = (made.images, made.verdicts);
-    let parts = Parts { project, tree, tool_version: VERSION, services, images, stages };
+    let parts = Parts { project, tree, tool_version: VERSION, services, images, stages, scans };
     let release = Release::assemble(parts, jiff::Timestamp::now())
         .map_err(|error| Failure::state("cannot make a release of what was built").because(error))?;
     Ok(Some(release))
@@ -225,6 +271,7 @@ fn failed(context: &Context, environment: &Name, failure: &StageFailure) -> Fail
     let command = match stage {
         StageName::Test => "test".to_owned(),
         StageName::Build | StageName::Image => format!("build {environment}"),
+        StageName::Scan => format!("scan {environment}"),
         StageName::Publish => format!("publish {environment}"),
     };
     SessionError::new(Kind::Stage, format!("the stage `{stage}`{of} failed: nothing was deployed"))

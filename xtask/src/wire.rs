@@ -158,7 +158,7 @@ fn root(context: &Context) -> Result<PathBuf, Failure> {
     })
 }
 
-fn config_failure(context: &Context, problems: &Problems) -> Failure {
+pub(crate) fn config_failure(context: &Context, problems: &Problems) -> Failure {
     let colour = context.stderr_paint.0 && std::io::stderr().is_terminal();
     Failure::Config {
         rendered: problems.render(colour),

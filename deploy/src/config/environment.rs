@@ -1,6 +1,6 @@
 //! The environment, checked: project and environment file made one.
 
-pub use super::file::{FailurePolicy, StrategyKind, TargetKind};
+pub use super::file::{FailurePolicy, ScanNeed, StrategyKind, TargetKind};
 use crate::{
     bundle::Limits,
     check::Check,
@@ -28,6 +28,9 @@ pub struct Environment {
     pub name: Name,
     /// Whether only a release of a clean tree may come here.
     pub protected: bool,
+    /// Whether a release must have been scanned; where `protected`, it must.
+    #[serde(default)]
+    pub scan: ScanNeed,
     /// Where units stand: at least one, all of one kind. No two hold the stable ports on the same address.
     pub targets: BTreeMap<Name, Target>,
     /// Groups of targets, one after the other; none: all are reached together. Each target is in one of them, each has a

@@ -25,6 +25,9 @@ pub struct EnvironmentFile {
     /// Whether only a release of a clean tree may come here, by its manifest, planned first and confirmed.
     #[serde(default)]
     pub protected: bool,
+    /// Whether a release must have been scanned to come here, where the project scans at all (`stages.scan`).
+    #[serde(default)]
+    pub scan: ScanNeed,
     /// Where the units stand, by name.
     pub targets: BTreeMap<Name, TargetSection>,
     /// Groups of targets that a rollout reaches one after the other, in this order. Without it, all targets are reached
@@ -49,6 +52,19 @@ pub struct EnvironmentFile {
     /// What is different for services here, by service.
     #[serde(default)]
     pub services: BTreeMap<Name, ServiceOverride>,
+}
+
+/// Whether a release must have been scanned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScanNeed {
+    /// It must.
+    #[default]
+    Required,
+    /// Where the scanner is missing or cannot judge, it comes all the same. What is found stops it. Not where `protected`.
+    Optional,
+    /// Nothing is scanned. Not where `protected`.
+    Off,
 }
 
 /// A place where units stand.

@@ -11,7 +11,7 @@ mod places;
 mod resolve;
 mod timings;
 
-pub use environment::{EffectiveService, Environment};
+pub use environment::{EffectiveService, Environment, ScanNeed};
 pub use load::{ENVIRONMENTS_FOLDER, LoadRequest, Loaded, environment_names, load, load_texts};
 pub use resolve::resolve;
 

@@ -5,7 +5,10 @@ use super::{
         EffectiveService, Environment, Gates, Lease, Migration, SmokeGate, Strategy, SyntheticGate,
         Thresholds, Timings,
     },
-    file::{EnvironmentFile, GatesSection, ServiceOverride, StrategyKind, StrategySection, SyntheticSection},
+    file::{
+        EnvironmentFile, GatesSection, ScanNeed, ServiceOverride, StrategyKind, StrategySection,
+        SyntheticSection,
+    },
     hooks, places, timings,
 };
 use crate::{
@@ -47,10 +50,19 @@ pub fn resolve(
     let targets = places::targets(file, &services, findings);
     places::check_engines(&targets, project, findings);
     let waves = places::waves(file, findings);
+    if file.protected && file.scan != ScanNeed::Required {
+        let problem = Problem::new("a protected environment takes nothing that was not scanned");
+        findings.add_between(
+            &["scan"],
+            &[(&["protected"], "it is protected".to_owned())],
+            problem.help("leave `scan` out, or write `scan = \"required\"`"),
+        );
+    }
     check_strategy(&file.strategy, &services, findings);
     Environment {
         name: name.clone(),
         protected: file.protected,
+        scan: file.scan,
         targets,
         waves,
         strategy: strategy(&file.strategy),

@@ -322,9 +322,11 @@ fn two_services_cannot_be_overridden_onto_one_port() {
 
 #[test]
 fn the_published_schemas_are_those_of_the_code() {
-    for (file, schema) in
-        [("fairlead.schema.json", project_schema()), ("environment.schema.json", environment_schema())]
-    {
+    for (file, schema) in [
+        ("fairlead.schema.json", project_schema()),
+        ("environment.schema.json", environment_schema()),
+        ("waivers.schema.json", pipeline::scan::waiver::schema()),
+    ] {
         let path = workspace().join("docs/schema").join(file);
         if std::env::var_os("UPDATE_SCHEMAS").is_some() {
             fs::write(&path, schema.to_json()).unwrap();
@@ -336,7 +338,7 @@ fn the_published_schemas_are_those_of_the_code() {
 
 #[test]
 fn every_pattern_of_the_schemas_is_checked_with_a_place() {
-    for schema in [project_schema(), environment_schema()] {
+    for schema in [project_schema(), environment_schema(), pipeline::scan::waiver::schema()] {
         assert_eq!(patterns_without_form(schema), Vec::<String>::new());
     }
 }
@@ -355,7 +357,7 @@ fn every_key_is_explained() {
             below.into_iter().for_each(|below| walk(&format!("{path}/{key}"), below, missing));
         }
     }
-    for schema in [project_schema(), environment_schema()] {
+    for schema in [project_schema(), environment_schema(), pipeline::scan::waiver::schema()] {
         let mut missing = Vec::new();
         walk("", &serde_json::from_str(&schema.to_json()).unwrap(), &mut missing);
         // The keys of alternatives are explained one level up, with the alternative.

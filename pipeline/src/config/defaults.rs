@@ -1,6 +1,6 @@
 //! The defaults of the project file, in one place, each with its reason.
 
-use super::scalar::{Address, EnvName, Mode, Span, StatusRange};
+use super::scalar::{Address, ByteSize, EnvName, Mode, RuleId, Span, StatusRange};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Ten releases: two weeks of a team that deploys daily, and a bounded part of the disk.
@@ -73,6 +73,26 @@ pub(super) fn image_timeout() -> Span {
 /// An hour: a large image over a slow line.
 pub(super) fn publish_timeout() -> Span {
     Span::from_secs(60 * 60)
+}
+
+/// KSV012: a container that runs as root is half of every way out of one, and Trivy says medium.
+pub(super) fn always() -> Vec<RuleId> {
+    vec!["KSV012".parse().expect("letters and digits")]
+}
+
+/// Two days: a new database is published every six hours, so an older one means that nobody has got one for a day or two.
+pub(super) fn database_age_max() -> Span {
+    Span::from_secs(48 * 60 * 60)
+}
+
+/// 4 GiB: several times what a large service has with all its tools, and read in a few minutes.
+pub(super) fn image_size_max() -> ByteSize {
+    ByteSize::from_bytes(4 << 30)
+}
+
+/// Fifteen minutes: an image of that size on a slow disk.
+pub(super) fn scan_timeout() -> Span {
+    Span::from_secs(15 * 60)
 }
 
 /// `main`: what git hosts call the branch of a new repository.

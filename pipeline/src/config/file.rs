@@ -4,10 +4,10 @@ use super::{
     defaults,
     scalar::{
         Address, BuildPlatform, BuildWord, ByteSize, EngineAddress, EnvName, FileName, HeaderName, HttpPath,
-        ImagePrefix, JsonPointer, Mode, Span, StatusRange,
+        ImagePrefix, JsonPointer, Mode, RuleId, Span, StatusRange,
     },
 };
-use crate::{name::Name, secret::SecretRef};
+use crate::{name::Name, scan::Severity, secret::SecretRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
@@ -288,6 +288,8 @@ pub struct StagesSection {
     /// How images are built.
     #[serde(default)]
     pub image: ImageStageSection,
+    /// What is scanned, and what of it stops a release; without this, nothing is.
+    pub scan: Option<ScanSection>,
     /// How images are published.
     #[serde(default)]
     pub publish: PublishSection,
@@ -339,6 +341,7 @@ impl Default for StagesSection {
             test: None,
             build: BuildSection::default(),
             image: ImageStageSection::default(),
+            scan: None,
             publish: PublishSection::default(),
             jobs: defaults::jobs(),
         }
@@ -358,6 +361,59 @@ pub struct ImageStageSection {
 impl Default for ImageStageSection {
     fn default() -> Self {
         Self { engine: None, timeout: defaults::image_timeout() }
+    }
+}
+
+/// What is scanned by Trivy, and what of it stops a release: every image that is made, and the files of `configuration`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ScanSection {
+    /// The version of Trivy that is trusted, such as "0.59.1". Without it, any is.
+    pub version: Option<String>,
+    /// Dockerfiles, manifests and the like, and folders of them, that are looked through for settings that open a door.
+    pub configuration: Vec<PathBuf>,
+    /// The least severity at which a vulnerability stops a release.
+    pub vulnerabilities: Severity,
+    /// The least severity at which a misconfiguration stops a release.
+    pub misconfigurations: Severity,
+    /// The least severity at which a secret stops a release.
+    pub secrets: Severity,
+    /// Whether a vulnerability stops nothing as long as no version without it is published.
+    pub fixed_only: bool,
+    /// Whether an image of a distribution that gets no more fixes stops a release.
+    pub end_of_life: bool,
+    /// Rules that stop a release whatever their severity is.
+    pub always: Vec<RuleId>,
+    /// Files of findings that are tolerated for a while: TOML, or with any other ending lines as in `.trivyignore`.
+    pub waivers: Vec<PathBuf>,
+    /// The oldest that the database of vulnerabilities may be.
+    pub database_age_max: Span,
+    /// Where the database comes from, in the order in which they are tried, such as "ghcr.io/aquasecurity/trivy-db:2". Without
+    /// this, Trivy's own places.
+    pub database_repositories: Vec<String>,
+    /// The largest image that is scanned.
+    pub image_size_max: ByteSize,
+    /// The longest that the scan of one image, or of one entry of `configuration`, may take.
+    pub timeout: Span,
+}
+
+impl Default for ScanSection {
+    fn default() -> Self {
+        Self {
+            version: None,
+            configuration: Vec::new(),
+            vulnerabilities: Severity::High,
+            misconfigurations: Severity::High,
+            secrets: Severity::Unknown,
+            fixed_only: false,
+            end_of_life: true,
+            always: defaults::always(),
+            waivers: Vec::new(),
+            database_age_max: defaults::database_age_max(),
+            database_repositories: Vec::new(),
+            image_size_max: defaults::image_size_max(),
+            timeout: defaults::scan_timeout(),
+        }
     }
 }
 

@@ -2,14 +2,17 @@
 
 use super::{
     file::{
-        ArtifactSource, CheckSection, MigrationSection, ProjectFile, RegistrySection, ServiceSection,
-        StagesSection,
+        ArtifactSource, CheckSection, MigrationSection, ProjectFile, RegistrySection, ScanSection,
+        ServiceSection, StagesSection,
     },
     findings::Findings,
     problem::{Problem, hints},
 };
 use crate::{name::Name, secret::SecretRef};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Component, PathBuf},
+};
 
 /// The project, checked: what `fairlead.toml` says, and what it means.
 #[derive(Debug, Clone, PartialEq)]
@@ -245,13 +248,17 @@ fn check_registry(file: &ProjectFile, findings: &mut Findings<'_>) {
 }
 
 fn check_stages(stages: &StagesSection, findings: &mut Findings<'_>) {
+    if let Some(scan) = &stages.scan {
+        check_scan(scan, findings);
+    }
+    let scan = stages.scan.as_ref().map(|scan| ("scan", None, &scan.timeout));
     let test = stages.test.as_ref().map(|test| ("test", test.command.as_ref(), &test.timeout));
     let others = [
         ("build", stages.build.command.as_ref(), &stages.build.timeout),
         ("image", None, &stages.image.timeout),
         ("publish", None, &stages.publish.timeout),
     ];
-    for (stage, command, timeout) in test.into_iter().chain(others) {
+    for (stage, command, timeout) in test.into_iter().chain(scan).chain(others) {
         if let Some(command) = command {
             check_command(&["stages", stage, "command"], command, findings);
         }
@@ -259,5 +266,34 @@ fn check_stages(stages: &StagesSection, findings: &mut Findings<'_>) {
             let path = ["stages", stage, "timeout"];
             findings.add(&path, Problem::new(format!("the {stage} stage has no time: its timeout is 0")));
         }
+    }
+}
+
+fn check_scan(scan: &ScanSection, findings: &mut Findings<'_>) {
+    let is_version = |text: &String| {
+        text.split('.').count() == 3 && text.split('.').all(|part| part.parse::<u32>().is_ok())
+    };
+    if let Some(version) = scan.version.as_ref().filter(|version| !is_version(version)) {
+        let problem = Problem::new(format!("`{}` is no version of Trivy", super::problem::shorten(version)));
+        let hint = "write it as `trivy --version` says it, such as \"0.59.1\"";
+        findings.add(&["stages", "scan", "version"], problem.help(hint));
+    }
+    for (key, paths) in [("configuration", &scan.configuration), ("waivers", &scan.waivers)] {
+        let leads_out = |path: &&PathBuf| {
+            path.as_os_str().is_empty()
+                || path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir))
+        };
+        for path in paths.iter().filter(leads_out) {
+            let problem = Problem::new(format!("`{}` is not within the project", path.display()));
+            findings.add(
+                &["stages", "scan", key],
+                problem.help("write it relative to the folder of fairlead.toml, without `..`"),
+            );
+        }
+    }
+    if scan.database_repositories.iter().any(|one| one.trim().is_empty() || one.starts_with('-')) {
+        let problem =
+            Problem::new("a place of the database of vulnerabilities is empty, or begins with a dash");
+        findings.add(&["stages", "scan", "database-repositories"], problem);
     }
 }

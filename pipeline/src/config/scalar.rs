@@ -124,6 +124,12 @@ forms! {
     /// The name of a stage of a Dockerfile, of a build argument or of a build secret.
     BuildWord(image::words::Word) = "^[A-Za-z_][A-Za-z0-9_.-]{0,127}$", "a name of a stage, build argument or secret",
         "a letter or `_`, then at most 127 letters, digits, `_`, `-` and `.`";
+    /// The name of a vulnerability or of a rule, e.g. `CVE-2024-0727`, `KSV017`, `private-key`.
+    RuleId(String) = "^[A-Za-z][A-Za-z0-9_.:-]{1,98}[A-Za-z0-9]$", "a name of a vulnerability or rule",
+        "it as the finding has it, such as \"CVE-2024-0727\", \"KSV017\" or \"private-key\"";
+    /// A day, e.g. `2027-03-31`.
+    Day(jiff::civil::Date) = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "a day",
+        "year, month and day, such as \"2027-03-31\"";
     /// An operating system and architecture, e.g. `linux/arm64`.
     BuildPlatform(image::words::Platform) = "^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$", "a platform",
         "an operating system and architecture such as \"linux/amd64\" or \"linux/arm/v7\"";
@@ -263,6 +269,28 @@ impl fmt::Display for Address {
     }
 }
 
+impl Day {
+    /// The day.
+    pub fn date(&self) -> jiff::civil::Date {
+        self.0
+    }
+}
+
+impl FromStr for Day {
+    type Err = FormError;
+
+    fn from_str(text: &str) -> Result<Self, FormError> {
+        let is_plain = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        text.parse().ok().filter(|_| is_plain).map(Self).ok_or(Self::ERROR)
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Texts that are only checked, not turned into something else.
 macro_rules! checked_texts {
     ($($name:ident: $accepts:expr;)+) => {
@@ -304,6 +332,13 @@ checked_texts! {
     };
     HttpPath: |text| text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
     JsonPointer: |text| text.is_empty() || (text.starts_with('/') && !text.contains(['\n', '\r']));
+    RuleId: |text| {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
+        (3..=100).contains(&text.len())
+            && text.bytes().all(good)
+            && text.as_bytes()[0].is_ascii_alphabetic()
+            && text.ends_with(|last: char| last.is_ascii_alphanumeric())
+    };
     HeaderName: |text| {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+.^_`|~-".contains(&byte);
         !text.is_empty() && text.bytes().all(good)

@@ -35,8 +35,13 @@ impl Source {
         Arc::new(Self { kind, name: name.into(), text: text.into() })
     }
 
-    /// Reads a configuration file. `shown` is its path as people know it.
+    /// Reads a configuration file, which has something in it. `shown` is its path as people know it.
     pub fn read(path: &Path, shown: &str) -> Result<Arc<Self>, Problem> {
+        Self::read_text(path, shown)?.not_empty()
+    }
+
+    /// Reads a file that may be empty. `shown` is its path as people know it.
+    pub fn read_text(path: &Path, shown: &str) -> Result<Arc<Self>, Problem> {
         let cannot = |why: &dyn std::fmt::Display| {
             Problem::new(format!("cannot read {shown}: {why}")).at(Place::whole_file(shown))
         };
@@ -48,11 +53,23 @@ impl Source {
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(|error| cannot(&error))?;
         file.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
-        Self::from_bytes(shown, bytes)
+        Self::text_of_bytes(shown, bytes)
     }
 
     /// A configuration file of these bytes: within the size limit, UTF-8, and not empty.
-    pub fn from_bytes(shown: &str, mut bytes: Vec<u8>) -> Result<Arc<Self>, Problem> {
+    pub fn from_bytes(shown: &str, bytes: Vec<u8>) -> Result<Arc<Self>, Problem> {
+        Self::text_of_bytes(shown, bytes)?.not_empty()
+    }
+
+    fn not_empty(self: Arc<Self>) -> Result<Arc<Self>, Problem> {
+        if self.text.trim().is_empty() {
+            let problem = Problem::new(format!("{} is empty", self.name)).at(Place::whole_file(&self.name));
+            return Err(problem.help("its first line is `version = 1`"));
+        }
+        Ok(self)
+    }
+
+    fn text_of_bytes(shown: &str, mut bytes: Vec<u8>) -> Result<Arc<Self>, Problem> {
         let refuse = |message: String| Problem::new(message).at(Place::whole_file(shown));
         if bytes.len() as u64 > FILE_MAX_BYTES {
             let message = format!("{shown} is larger than {} KiB", FILE_MAX_BYTES / 1024);
@@ -65,9 +82,6 @@ impl Source {
             bytes.drain(..3); // A byte order mark: some editors write it, it means nothing in UTF-8.
         }
         let text = String::from_utf8(bytes).map_err(|error| not_utf8(shown, &error))?;
-        if text.trim().is_empty() {
-            return Err(refuse(format!("{shown} is empty")).help("its first line is `version = 1`"));
-        }
         Ok(Self::new(SourceKind::File, shown, text))
     }
 
@@ -116,6 +130,11 @@ impl Place {
     pub fn text(&self) -> &str {
         let start = self.source.boundary(self.span.start);
         &self.source.text[start..self.source.boundary(self.span.end).max(start)]
+    }
+
+    /// The line that it begins in, from 1.
+    pub fn line(&self) -> usize {
+        self.source.position(self.span.start).0
     }
 
     /// For people, in one line: `fairlead.toml:12:3`, `--set a.b=c`, `the variable API_PORT`.

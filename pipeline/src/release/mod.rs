@@ -2,8 +2,10 @@
 
 pub mod manifest;
 pub mod retention;
+mod scan;
 
 pub use manifest::Manifests;
+pub use scan::{ScanVerdict, Scans, WaivedFinding};
 
 use crate::{
     digest::Digest,
@@ -217,18 +219,21 @@ pub struct Release {
     pub images: BTreeMap<Name, Image>,
     /// How each stage ended.
     pub stages: BTreeMap<String, StageVerdict>,
+    /// What the scans came to.
+    #[serde(default, skip_serializing_if = "Scans::is_empty")]
+    pub scans: Scans,
 }
 
 impl Release {
-    /// The format this version writes; older is read, newer is refused. As of 2 there are images.
-    pub const FORMAT: u32 = 2;
+    /// The format this version writes; older is read, newer is refused. As of 2 there are images, as of 3 scans.
+    pub const FORMAT: u32 = 3;
 
     /// Makes the release of what was built from a tree. Pure but for reading the changed files of a dirty tree.
     ///
     /// # Errors
     /// If a changed file cannot be read.
     pub fn assemble(parts: Parts<'_>, created_at: jiff::Timestamp) -> Result<Self, GitError> {
-        let Parts { project, tree, tool_version, services, images, stages } = parts;
+        let Parts { project, tree, tool_version, services, images, stages, scans } = parts;
         Ok(Self {
             version: Self::FORMAT,
             project: project.clone(),
@@ -241,6 +246,7 @@ impl Release {
             services,
             images,
             stages,
+            scans,
         })
     }
 
@@ -265,6 +271,8 @@ pub struct Parts<'a> {
     pub images: BTreeMap<Name, Image>,
     /// How each stage ended.
     pub stages: BTreeMap<String, StageVerdict>,
+    /// What the scans came to.
+    pub scans: Scans,
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ fn release(tree: Option<&Tree>, artifact: Artifact) -> Release {
         services: BTreeMap::from([("api".parse().unwrap(), artifact)]),
         images: BTreeMap::new(),
         stages: BTreeMap::from([("test".into(), StageVerdict::Passed)]),
+        scans: Scans::default(),
     };
     Release::assemble(parts, jiff::Timestamp::UNIX_EPOCH).unwrap()
 }
@@ -85,7 +86,7 @@ fn manifests_come_back_by_name_and_as_the_latest() {
 fn a_manifest_from_a_newer_version_is_refused() {
     let state = tempfile::tempdir().unwrap();
     let path = state.path().join("m.json");
-    fs::write(&path, r#"{"version": 3, "sbom": {}}"#).unwrap();
+    fs::write(&path, r#"{"version": 4, "sbom": {}}"#).unwrap();
     let error = manifest::read(&path).unwrap_err().to_string();
-    assert!(error.contains("release manifest of format version 3") && error.contains("m.json"), "{error}");
+    assert!(error.contains("release manifest of format version 4") && error.contains("m.json"), "{error}");
 }

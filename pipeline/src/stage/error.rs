@@ -7,9 +7,10 @@ use crate::{
     name::Name,
     process::ProcessError,
     release::ArtifactError,
+    scan::trivy::ScanError,
     secret::SecretError,
 };
-use std::io;
+use std::{io, sync::Arc};
 
 /// Why a stage could not be planned, or did not pass.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +105,30 @@ pub enum StageError {
         #[source]
         source: MakerError,
     },
+    /// The scanner cannot judge.
+    #[error("{subject} could not be scanned")]
+    Scan {
+        /// What.
+        subject: String,
+        /// Why.
+        #[source]
+        source: Arc<ScanError>,
+    },
+    /// What was found stops the release.
+    #[error(
+        "the scan of {subject} stops the release: {summary}. Mend it, or waive it for a while with a reason in a file of \
+         `stages.scan.waivers`; all that was found is in {report}"
+    )]
+    Findings {
+        /// What was scanned.
+        subject: String,
+        /// How many of what.
+        summary: String,
+        /// The file with all of them.
+        report: String,
+        /// Those that stop it.
+        excerpt: Vec<String>,
+    },
     /// The run was cancelled.
     #[error("the stage `{stage}` was broken off because the run was cancelled")]
     Cancelled {
@@ -165,6 +190,7 @@ impl StageError {
             | Self::NothingBefore { stage }
             | Self::Record { stage, .. } => Some(*stage),
             Self::Context { .. } | Self::Secret { .. } => Some(StageName::Image),
+            Self::Scan { .. } | Self::Findings { .. } => Some(StageName::Scan),
             Self::NoTests | Self::Report { .. } => Some(StageName::Test),
             Self::Artifact { .. } => Some(StageName::Build),
         }
@@ -173,7 +199,7 @@ impl StageError {
     /// The lines that matter of what was written; secrets masked.
     pub(super) fn excerpt(&self) -> Vec<String> {
         match self {
-            Self::Failed { excerpt, .. } => excerpt.clone(),
+            Self::Failed { excerpt, .. } | Self::Findings { excerpt, .. } => excerpt.clone(),
             Self::Image { source, .. } => source.excerpt.clone(),
             _ => Vec::new(),
         }

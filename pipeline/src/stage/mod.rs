@@ -2,8 +2,10 @@
 //! failed.
 //!
 //! ```text
-//! test ─────────────────┐
-//! build ─▶ image (api) ─┴▶ publish (api)      each service by itself; an image that needs no executable waits for none
+//! test ──────────────────────────────┐
+//! scan (the configuration) ──────────┤
+//! build ─▶ image (api) ─▶ scan (api) ┴▶ publish (api)    each service by itself; an image that needs no executable waits
+//!                                                        for none
 //! ```
 //!
 //! **Invariant.** A stage is skipped only if everything that it reads is what a run that passed has read, and what
@@ -23,6 +25,7 @@ mod record;
 mod report;
 mod run;
 mod runner;
+mod scan;
 
 pub use error::StageError;
 pub use maker::{BuilderFacts, ImageMaker, ImageOrder, MadeImage, MakerError, News, PublishOrder, Source};
@@ -32,7 +35,12 @@ pub use run::{StageResult, run_stage};
 pub use runner::{Made, Order, Origin, StageFailure, run_stages};
 
 use crate::{
-    config::image::ImageSource, image::reference::Repository, name::Name, process::Runner, secret::Variables,
+    config::image::ImageSource,
+    image::reference::Repository,
+    name::Name,
+    process::Runner,
+    scan::{Rules, Subject},
+    secret::Variables,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,6 +49,7 @@ use std::{
     ffi::{OsStr, OsString},
     fmt,
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -54,6 +63,8 @@ pub enum StageName {
     Build,
     /// Makes the image of each service.
     Image,
+    /// Scans the image of each service, and the configuration.
+    Scan,
     /// Publishes the image of each service.
     Publish,
 }
@@ -65,6 +76,7 @@ impl StageName {
             Self::Test => "test",
             Self::Build => "build",
             Self::Image => "image",
+            Self::Scan => "scan",
             Self::Publish => "publish",
         }
     }
@@ -85,6 +97,8 @@ pub enum Stage {
     Build(BuildStage),
     /// See [`ImageStage`].
     Image(ImageStage),
+    /// See [`ScanStage`].
+    Scan(ScanStage),
     /// See [`PublishStage`].
     Publish(PublishStage),
 }
@@ -96,6 +110,7 @@ impl Stage {
             Self::Test(_) => StageName::Test,
             Self::Build(_) => StageName::Build,
             Self::Image(_) => StageName::Image,
+            Self::Scan(_) => StageName::Scan,
             Self::Publish(_) => StageName::Publish,
         }
     }
@@ -180,6 +195,15 @@ pub struct Published {
     pub repository: Repository,
     /// The branch whose newest image is tagged `latest`, too.
     pub default_branch: String,
+}
+
+/// Scans the image of one service, or the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanStage {
+    /// What.
+    pub subject: Subject,
+    /// How, and what of it stops a release.
+    pub rules: Arc<Rules>,
 }
 
 /// Publishes the image of one service.

@@ -4,8 +4,13 @@
 //! executable as before makes no other image. It is looked at again in its turn, and that decides.
 
 use super::{
-    Context, ImageStage, PublishStage, RunReason, Stage, StageName, StagePlan, Why, image, maker::ImageMaker,
-    plan::unchanged_since, publish, record::Record, runner::Order,
+    Context, ImageStage, PublishStage, RunReason, ScanStage, Stage, StageName, StagePlan, Why, image,
+    maker::ImageMaker,
+    plan::unchanged_since,
+    publish,
+    record::Record,
+    runner::Order,
+    scan::{self, Scanner},
 };
 use crate::{
     fingerprint::Stamps,
@@ -78,8 +83,13 @@ pub(super) struct Planned {
 }
 
 /// Finds out what is to happen. Asks engine and registry, and changes nothing.
-pub(super) async fn of(context: &Context, order: &Order<'_>, plans: &[StagePlan]) -> Planned {
-    let view = View { context, order, plans };
+pub(super) async fn of(
+    context: &Context,
+    order: &Order<'_>,
+    plans: &[StagePlan],
+    scanner: &Scanner,
+) -> Planned {
+    let view = View { context, order, plans, scanner };
     let asked = |name| order.names.contains(&name);
     let services = order.stages.iter().filter_map(|stage| match stage {
         Stage::Image(stage) if asked(StageName::Image) => Some(view.service(stage)),
@@ -90,8 +100,18 @@ pub(super) async fn of(context: &Context, order: &Order<'_>, plans: &[StagePlan]
     for plan in plans.iter().filter(|plan| asked(plan.name)) {
         planned.add(plan.name, None, view.certain(plan));
     }
-    for Service { name, image, publish, stamps } in services {
+    let configuration = order.stages.iter().find_map(|stage| match stage {
+        Stage::Scan(stage) if stage.subject.service().is_none() && asked(StageName::Scan) => Some(stage),
+        _ => None,
+    });
+    if let Some(stage) = configuration {
+        planned.add(StageName::Scan, None, view.scan(stage, None).await);
+    }
+    for Service { name, image, scan, publish, stamps } in services {
         planned.add(StageName::Image, Some(&name), image);
+        if let Some(scan) = scan {
+            planned.add(StageName::Scan, Some(&name), scan);
+        }
         if let Some(publish) = publish {
             planned.add(StageName::Publish, Some(&name), publish);
         }
@@ -110,6 +130,7 @@ impl Planned {
 struct Service {
     name: Name,
     image: Told,
+    scan: Option<Told>,
     publish: Option<Told>,
     stamps: Option<Stamps>,
 }
@@ -119,6 +140,7 @@ struct View<'a> {
     context: &'a Context,
     order: &'a Order<'a>,
     plans: &'a [StagePlan],
+    scanner: &'a Scanner,
 }
 
 impl View<'_> {
@@ -145,7 +167,16 @@ impl View<'_> {
             Some(publish) => Some(self.publish(publish, image.as_ref()).await),
             None => None,
         };
-        Service { name: stage.service.clone(), image: told, publish, stamps }
+        let scans = self.order.names.contains(&StageName::Scan);
+        let scan = self.order.stages.iter().find_map(|other| match other {
+            Stage::Scan(scan) if scans && scan.subject.service() == Some(&stage.service) => Some(scan),
+            _ => None,
+        });
+        let scan = match scan {
+            Some(scan) => Some(self.scan(scan, image.as_ref()).await),
+            None => None,
+        };
+        Service { name: stage.service.clone(), image: told, scan, publish, stamps }
     }
 
     /// What happens with an image, and which one it is if that is known.
@@ -197,6 +228,24 @@ impl View<'_> {
                 (Outlook::Skipped, unchanged_since(since))
             }
             Ok(publish::PublishPlan { why: Err(reason), .. }) => (Outlook::Runs, reason.to_string()),
+            Err(told) => told,
+        }
+    }
+
+    /// What happens with a scan; `image` is what is scanned, if that is known.
+    async fn scan(&self, stage: &ScanStage, image: Option<&Image>) -> Told {
+        if self.is_before(StageName::Scan) {
+            return (Outlook::Skipped, "a later stage is begun with".to_owned());
+        }
+        if self.order.force {
+            return (Outlook::Runs, RunReason::Forced.to_string());
+        }
+        if stage.subject.service().is_some() && image.is_none() {
+            return (Outlook::Depends, "on which image is made".to_owned());
+        }
+        match self.within(scan::plan(self.context, stage, image, self.scanner, false)).await {
+            Ok(scan::ScanPlan { why: Ok(report), .. }) => (Outlook::Skipped, unchanged_since(report.at)),
+            Ok(scan::ScanPlan { why: Err(reason), .. }) => (Outlook::Runs, reason.to_string()),
             Err(told) => told,
         }
     }

@@ -71,6 +71,8 @@ pub enum RunReason {
     ImageGone(Digest),
     /// The image that it published is no longer in the registry.
     Unpublished(Digest),
+    /// There may be a newer database of vulnerabilities.
+    DatabaseDue,
 }
 
 impl fmt::Display for RunReason {
@@ -85,6 +87,7 @@ impl fmt::Display for RunReason {
             Self::ArtifactChanged(path) => write!(f, "artifact `{}` was changed", path.display()),
             Self::ArtifactMissing(service) => write!(f, "the service `{service}` has no artifact yet"),
             Self::ImageGone(image) => write!(f, "image {} is no longer on the engine", image.short()),
+            Self::DatabaseDue => f.write_str("a newer database of vulnerabilities may be had"),
             Self::Unpublished(digest) => write!(f, "{} is no longer in the registry", digest.short()),
         }
     }
@@ -144,7 +147,9 @@ fn plan_stage(
     let mut scope = match stage {
         Stage::Test(test) => scope_of_test(test, workspace.as_deref())?,
         Stage::Build(build) => scope_of_build(build, workspace.as_deref())?,
-        Stage::Image(_) | Stage::Publish(_) => unreachable!("planned when what they are made of is there"),
+        Stage::Image(_) | Stage::Scan(_) | Stage::Publish(_) => {
+            unreachable!("planned when what they are made of is there")
+        }
     };
     let host = toolchain.as_ref().and_then(|text| Some(text.rsplit_once(" for ")?.1.to_owned()));
     let is_of_cargo = matches!(stage, Stage::Test(test) if is_cargo(&test.command.words()));

@@ -56,7 +56,7 @@ impl Task<'_> {
         (self.emit)(Event::StageOutput { stage: self.stage, service: self.service.cloned(), line });
     }
 
-    fn passed(&self, started: Instant, summary: String) {
+    pub(super) fn passed(&self, started: Instant, summary: String) {
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let service = self.service.cloned();
         (self.emit)(Event::StagePassed { stage: self.stage, service, duration_ms, summary });
@@ -146,7 +146,9 @@ pub async fn run_stage(
             let cargo = build::Cargo { workspace: plan.workspace.as_deref(), host: plan.host.as_deref() };
             build::run(context, build, &cargo, expected(plan), emit).await
         }
-        Stage::Image(_) | Stage::Publish(_) => unreachable!("planned when what they are made of is there"),
+        Stage::Image(_) | Stage::Scan(_) | Stage::Publish(_) => {
+            unreachable!("planned when what they are made of is there")
+        }
     };
     let ended = ended.and_then(|(summary, artifacts)| {
         let mut record = Record::new(true, plan.fingerprint.clone(), plan.stamps.clone());

@@ -1,9 +1,14 @@
 //! All stages of a release: each as soon as what it needs is there, side by side within a limit.
 
 use super::{
-    Context, ImageStage, PublishStage, Stage, StageError, StageName, StagePlan, StageResult, Why,
-    default_test, image, maker::ImageMaker, outlook, plan_stages, publish, record::Record, run::Task,
+    Context, ImageStage, PublishStage, ScanStage, Stage, StageError, StageName, StagePlan, StageResult, Why,
+    default_test, image,
+    maker::ImageMaker,
+    outlook, plan_stages, publish,
+    record::Record,
+    run::Task,
     run_stage,
+    scan::{self, Scanner},
 };
 use crate::{
     event::Event,
@@ -11,7 +16,8 @@ use crate::{
     git::{self, Tree},
     image::labels::ImageLabels,
     name::Name,
-    release::{Artifact, Image, ReleaseId, StageVerdict},
+    release::{Artifact, Image, ReleaseId, ScanVerdict, Scans, StageVerdict},
+    scan::Subject,
 };
 use futures::{
     FutureExt, StreamExt,
@@ -101,6 +107,8 @@ pub struct Made {
     pub artifacts: Option<BTreeMap<Name, Artifact>>,
     /// The image of each service, as far as it was made; where it is published, as it is in the registry.
     pub images: BTreeMap<Name, Image>,
+    /// What the scans came to.
+    pub scans: Scans,
 }
 
 /// The first failure, which ended all that ran beside it.
@@ -133,6 +141,7 @@ impl std::error::Error for StageFailure {
 enum Part {
     Stage(StageVerdict, BTreeMap<Name, Artifact>),
     Image(StageVerdict, Image),
+    Scan(StageVerdict, ScanVerdict),
 }
 
 type Job<'a> = Shared<BoxFuture<'a, Result<Part, StageFailure>>>;
@@ -150,12 +159,13 @@ pub async fn run_stages(
     let mut context = context.clone();
     context.runner.cancel = context.runner.cancel.child_token();
     let plans = plan(&context, &order).await?;
-    let outlook = outlook::of(&context, &order, &plans).await;
+    let scanner = Scanner::default();
+    let outlook = outlook::of(&context, &order, &plans, &scanner).await;
     if !outlook.stages.is_empty() {
         emit(Event::StagesPlanned { stages: outlook.stages });
     }
     let permits = Semaphore::new(order.jobs.max(1));
-    let work = Work { context: &context, order: &order, permits, stamps: outlook.stamps, emit };
+    let work = Work { context: &context, order: &order, permits, stamps: outlook.stamps, scanner, emit };
     let mut made = Made::default();
     let mut jobs: BTreeMap<(StageName, Option<Name>), Job<'_>> = BTreeMap::new();
     for plan in &plans {
@@ -173,11 +183,19 @@ pub async fn run_stages(
                 let key = (StageName::Image, Some(stage.service.clone()));
                 jobs.insert(key, work.image(stage, build).boxed().shared());
             }
+            Stage::Scan(stage) => {
+                let service = stage.subject.service();
+                let image = service.and_then(|service| job(StageName::Image, Some(service)));
+                let key = (StageName::Scan, service.cloned());
+                jobs.insert(key, work.scan(stage, image).boxed().shared());
+            }
             Stage::Publish(stage) => {
                 let image = job(StageName::Image, Some(&stage.service));
-                let test = job(StageName::Test, None);
+                let tests = job(StageName::Test, None).into_iter();
+                let scans = [None, Some(&stage.service)].map(|service| job(StageName::Scan, service));
+                let before = tests.chain(scans.into_iter().flatten()).collect();
                 let key = (StageName::Publish, Some(stage.service.clone()));
-                jobs.insert(key, work.publish(stage, image, test).boxed().shared());
+                jobs.insert(key, work.publish(stage, image, before).boxed().shared());
             }
             Stage::Test(_) | Stage::Build(_) => {}
         }
@@ -214,12 +232,25 @@ impl Made {
                 }
                 verdict
             }
+            Part::Scan(verdict, scan) => {
+                self.scans.add(service, scan);
+                verdict
+            }
         };
         // A stage has passed anew if any part of it has.
         let all = self.verdicts.entry(stage.to_string()).or_insert(verdict);
-        if verdict == StageVerdict::Passed {
-            *all = verdict;
-        }
+        *all = together(*all, verdict);
+    }
+}
+
+/// What a stage came to of which one part came to this and another to that: it has not run if any has not, and has passed
+/// anew if any has.
+fn together(one: StageVerdict, other: StageVerdict) -> StageVerdict {
+    use StageVerdict::{NotRun, Passed, SkippedUnchanged};
+    match (one, other) {
+        (NotRun, _) | (_, NotRun) => NotRun,
+        (Passed, _) | (_, Passed) => Passed,
+        (SkippedUnchanged, SkippedUnchanged) => SkippedUnchanged,
     }
 }
 
@@ -250,6 +281,7 @@ struct Work<'a> {
     permits: Semaphore,
     /// What planning has learnt of the files that images are made of.
     stamps: BTreeMap<Name, Stamps>,
+    scanner: Scanner,
     emit: &'a (dyn Fn(Event) + Send + Sync),
 }
 
@@ -284,7 +316,7 @@ impl Work<'_> {
         let artifact = match build {
             Some(build) => match build.await? {
                 Part::Stage(_, artifacts) => artifacts.get(&stage.service).cloned(),
-                Part::Image(..) => None,
+                Part::Image(..) | Part::Scan(..) => None,
             },
             None => None,
         };
@@ -305,12 +337,47 @@ impl Work<'_> {
         Ok(Part::Image(verdict, image))
     }
 
-    /// What was not tested is not published.
+    async fn scan(&self, stage: &ScanStage, image: Option<Job<'_>>) -> Result<Part, StageFailure> {
+        let service = stage.subject.service();
+        let image = match image {
+            Some(image) => match image.await? {
+                Part::Image(_, image) => Some(image),
+                Part::Stage(..) | Part::Scan(..) => unreachable!("the image stage makes images"),
+            },
+            None => None,
+        };
+        if self.is_before(StageName::Scan) {
+            let why = "a later stage was begun with".to_owned();
+            return Ok(Part::Scan(StageVerdict::NotRun, ScanVerdict::not_scanned(why)));
+        }
+        let _permit = self.permit().await;
+        let failed = |error| failure(StageName::Scan, service, error);
+        let engine = match (&stage.subject, &image) {
+            (Subject::Image(_), Some(_)) => Some(self.engine(service).await.map_err(failed)?),
+            _ => None,
+        };
+        let image = image.as_ref().zip(engine.as_deref());
+        let ended = scan::run(self.context, stage, image, &self.scanner, self.order.force, self.emit).await;
+        let (verdict, scan) = ended.map_err(failed)?;
+        Ok(Part::Scan(verdict, scan))
+    }
+
+    /// Where the engine is that has the images.
+    async fn engine(&self, service: Option<&Name>) -> Result<String, StageError> {
+        let facts = self.maker().facts().await;
+        facts.map(|facts| facts.engine).map_err(|source| {
+            let (stage, service) = (StageName::Scan, service.expect("an image is a service's").clone());
+            let task = Task { stage, service: Some(&service), emit: self.emit };
+            task.failed(self.context, StageError::Maker { stage, service: service.clone(), source })
+        })
+    }
+
+    /// What was not tested and scanned is not published; `before` is all of that.
     async fn publish(
         &self,
         stage: &PublishStage,
         image: Option<Job<'_>>,
-        test: Option<Job<'_>>,
+        before: Vec<Job<'_>>,
     ) -> Result<Part, StageFailure> {
         let service = Some(&stage.service);
         let image = match image {
@@ -321,8 +388,8 @@ impl Work<'_> {
                 return Err(failure(StageName::Publish, service, error));
             }
         };
-        if let Some(test) = test {
-            test.await?;
+        for job in before {
+            job.await?;
         }
         let Part::Image(_, image) = image else { unreachable!("the image stage makes images") };
         let _permit = self.permit().await;

@@ -15,6 +15,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 mod planned;
+mod scanned;
 mod testing;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -381,7 +382,8 @@ fn all_stages(root: &Path, test: &str) -> Vec<Stage> {
     vec![script(test), image("cart"), image("web"), publish]
 }
 
-const ALL: [StageName; 4] = [StageName::Test, StageName::Build, StageName::Image, StageName::Publish];
+const ALL: [StageName; 5] =
+    [StageName::Test, StageName::Build, StageName::Image, StageName::Scan, StageName::Publish];
 
 async fn run_all(
     context: &Context,

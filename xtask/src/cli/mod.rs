@@ -122,7 +122,9 @@ pub(crate) enum Command {
     Test(Stage),
     /// Build the release: executables, and images where the environment runs images
     Build(Build),
-    /// Test and build the release, and publish its images
+    /// Build the release, and scan its images and the configuration
+    Scan(Build),
+    /// Test, build and scan the release, and publish its images
     Publish(Build),
     /// Check what an environment needs, with the fix of each problem
     Doctor(Environment),
@@ -316,6 +318,8 @@ pub(crate) enum FromStage {
     Build,
     /// The images.
     Image,
+    /// The scanner.
+    Scan,
     /// The registry.
     Publish,
 }
@@ -325,6 +329,7 @@ impl From<FromStage> for StageName {
         match stage {
             FromStage::Build => Self::Build,
             FromStage::Image => Self::Image,
+            FromStage::Scan => Self::Scan,
             FromStage::Publish => Self::Publish,
         }
     }

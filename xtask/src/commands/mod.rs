@@ -43,6 +43,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Option<En
         Command::Lock(request) => data::lock(context, &request).await.map(|()| None),
         Command::Test(request) => stage::test(context, &request).await.map(Some),
         Command::Build(request) => stage::build(context, &request, stage::BUILD).await.map(Some),
+        Command::Scan(request) => stage::build(context, &request, stage::SCAN).await.map(Some),
         Command::Publish(request) => stage::build(context, &request, stage::ALL).await.map(Some),
         Command::Doctor(request) => doctor::run(context, &request).await.map(Some),
         Command::Prune(request) => prune::run(context, &request).await,

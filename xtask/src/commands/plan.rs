@@ -1,6 +1,9 @@
 //! `plan`: what a deploy would change.
 
-use super::{protection, stage};
+use super::{
+    protection::{self, Asks},
+    stage,
+};
 use crate::{
     cli::{Plan as Request, Source},
     context::Context,
@@ -59,8 +62,12 @@ pub(super) async fn make(
     };
     let environment = &opened.loaded.environment;
     if environment.protected {
-        let has_registry = opened.loaded.project.registry.is_some();
-        protection::check_release(environment.name.as_str(), &release, has_registry)?;
+        let project = &opened.loaded.project;
+        let asks = Asks {
+            is_published: project.registry.is_some(),
+            is_scanned: project.stages.scan.is_some() && environment.runs_images(),
+        };
+        protection::check_release(environment.name.as_str(), &release, asks)?;
     }
     let planning = opened.session.plan(&release, source.only.as_ref(), source.irreversible);
     Ok(stops.guard(planning, || Then::Leave).await.ok_or(Failure::Stopped)??)

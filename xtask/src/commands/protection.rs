@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use deploy::session::SessionError;
 use pipeline::{
     config::overrides::Override,
-    release::{Release, StageVerdict},
+    release::{Release, ScanVerdict, StageVerdict},
 };
 
 /// How the origin of a variable begins that overrides any key.
@@ -52,13 +52,18 @@ pub(super) fn check_request(asked: Asked<'_>) -> Result<(), SessionError> {
     Ok(())
 }
 
-/// Checks the release that is to come to a protected environment; `is_published`: the project has a registry, which then has
-/// its images.
-pub(super) fn check_release(
-    environment: &str,
-    release: &Release,
-    is_published: bool,
-) -> Result<(), SessionError> {
+/// What a project asks of every release that is to come to a protected environment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Asks {
+    /// The project has a registry, which then has its images.
+    pub(super) is_published: bool,
+    /// The project scans its images.
+    pub(super) is_scanned: bool,
+}
+
+/// Checks the release that is to come to a protected environment.
+pub(super) fn check_release(environment: &str, release: &Release, asks: Asks) -> Result<(), SessionError> {
+    let Asks { is_published, is_scanned } = asks;
     let id = &release.id;
     if release.dirty {
         let text =
@@ -80,6 +85,12 @@ pub(super) fn check_release(
             format!("`{environment}` is protected: the image of {service} in release {id} is in no registry");
         return Err(Failure::refused(text).hint("publish the release, and deploy that one"));
     }
+    let is_good = |service| matches!(release.scans.images.get(service), Some(ScanVerdict::Passed { .. }));
+    if let Some(service) = release.images.keys().find(|service| is_scanned && !is_good(*service)) {
+        let text =
+            format!("`{environment}` is protected: the image of {service} in release {id} was not scanned");
+        return Err(Failure::refused(text).hint("publish the release, which scans it, and deploy that one"));
+    }
     Ok(())
 }
 
@@ -88,6 +99,10 @@ mod tests {
     use super::*;
     use crate::samples;
     use deploy::session::Kind;
+
+    fn published() -> Asks {
+        Asks { is_published: true, is_scanned: false }
+    }
 
     fn asked<'a>(set: &'a [String], is_made: bool) -> Asked<'a> {
         Asked { program: "cargo xtask", environment: "production", set, overrides: &[], is_made }
@@ -120,7 +135,7 @@ mod tests {
     #[test]
     fn it_takes_a_clean_release_that_passed_every_stage() {
         let release = samples::release();
-        assert!(check_release("production", &release, true).is_ok());
+        assert!(check_release("production", &release, published()).is_ok());
         let image = pipeline::release::Image {
             repository: "localhost/noogh/api".to_owned(),
             digest: pipeline::digest::Digest::of_bytes("image"),
@@ -130,7 +145,7 @@ mod tests {
         };
         let images = [("api".parse().expect("a name"), image)].into();
         let unpublished = Release { images, ..release.clone() };
-        assert!(check_release("production", &unpublished, false).is_ok(), "there is no registry");
+        assert!(check_release("production", &unpublished, Asks::default()).is_ok(), "there is no registry");
         let unfit = [
             unpublished,
             Release { dirty: true, ..release.clone() },
@@ -138,7 +153,7 @@ mod tests {
             Release { stages: [("test".to_owned(), StageVerdict::NotRun)].into(), ..release.clone() },
         ];
         for release in unfit {
-            let refused = check_release("production", &release, true).expect_err("refused");
+            let refused = check_release("production", &release, published()).expect_err("refused");
             assert_eq!(refused.kind, Kind::Refused);
             assert!(!refused.hints.is_empty());
         }

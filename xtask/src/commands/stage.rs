@@ -1,4 +1,4 @@
-//! `test`, `build` and `publish`: the stages by themselves.
+//! `test`, `build`, `scan` and `publish`: the stages by themselves.
 
 use crate::{
     cli::{Build, Stage},
@@ -9,15 +9,19 @@ use crate::{
     stages::{self, Request},
     wire::{self, Opened},
 };
+use deploy::config::ScanNeed;
 use pipeline::{release::Release, stage::StageName};
 use tokio_util::sync::CancellationToken;
 
 /// What is built: executables, and images where the environment runs images.
 pub(super) const BUILD: &[StageName] = &[StageName::Build, StageName::Image];
 
+/// What is built, and scanned.
+pub(super) const SCAN: &[StageName] = &[StageName::Build, StageName::Image, StageName::Scan];
+
 /// All that a release goes through before it is deployed.
 pub(super) const ALL: &[StageName] =
-    &[StageName::Test, StageName::Build, StageName::Image, StageName::Publish];
+    &[StageName::Test, StageName::Build, StageName::Image, StageName::Scan, StageName::Publish];
 
 /// Runs the tests.
 pub(super) async fn test(context: &Context, request: &Stage) -> Result<Ending, Failure> {
@@ -39,6 +43,9 @@ pub(super) async fn build(
         None => wire::any_environment(context)?,
     };
     let opened = wire::open(context, &environment)?;
+    if names == SCAN {
+        check_scanned(&opened)?;
+    }
     let publishes = names.contains(&StageName::Publish);
     if publishes && (!opened.loaded.environment.runs_images() || opened.loaded.project.registry.is_none()) {
         let why = match opened.loaded.environment.runs_images() {
@@ -53,10 +60,27 @@ pub(super) async fn build(
     let release = run_all(context, &opened, &mut stops, request).await?;
     let sentence = match release {
         Some(release) if publishes => format!("done: release {} was published", release.id),
+        Some(release) if names == SCAN => {
+            format!("done: nothing that was found stops release {}", release.id)
+        }
         Some(release) => format!("done: release {} was made", release.id),
         None => "done".to_owned(),
     };
     Ok(Ending::done(sentence, context.took()))
+}
+
+/// Refuses to scan where nothing is scanned.
+fn check_scanned(opened: &Opened) -> Result<(), Failure> {
+    let environment = &opened.loaded.environment;
+    let why = match (&opened.loaded.project.stages.scan, environment.scan) {
+        (None, _) => "the project scans nothing: describe it in a table `[stages.scan]` of fairlead.toml",
+        (Some(_), ScanNeed::Off) => "its file says `scan = \"off\"`",
+        (Some(scan), _) if !environment.runs_images() && scan.configuration.is_empty() => {
+            "its targets run no images, and `stages.scan.configuration` names nothing"
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::usage(format!("nothing of `{}` is scanned", environment.name)).hint(why).into())
 }
 
 /// Runs stages; the first Ctrl-C ends their commands.

@@ -8,12 +8,18 @@ use crate::{
     engines,
     failure::Failure,
     paint::Paint,
+    stages,
     wire::{self, Opened},
 };
 use deploy::{
     adapter::process::{Client, protocol::Hello},
     config::environment::TargetKind,
     session::{Place, SessionError},
+};
+use pipeline::{
+    causes,
+    process::Runner,
+    scan::{Need, trivy::Trivy},
 };
 use serde::Serialize;
 use std::{net::IpAddr, path::Path};
@@ -91,6 +97,7 @@ fn configuration(failure: &Failure) -> Finding {
 async fn of_environment(context: &Context, opened: &Opened) -> Vec<Finding> {
     let state = opened.session.state_folder();
     let mut findings = vec![writable(state), space(state)];
+    findings.extend(scanner(context, opened).await);
     let places = opened.session.places();
     findings.extend(engines::examine(context, &opened.loaded, &places).await);
     for place in &places {
@@ -99,6 +106,31 @@ async fn of_environment(context: &Context, opened: &Opened) -> Vec<Finding> {
     findings.push(stands(context, opened).await);
     findings.push(lease(context, opened).await);
     findings
+}
+
+/// The scanner and the files of waivers, where anything is scanned.
+async fn scanner(context: &Context, opened: &Opened) -> Option<Finding> {
+    const CHECK: &str = "scanner";
+    let rules = match stages::scan_rules(context, opened) {
+        Ok(rules) => rules?,
+        Err(failure) => return Some(Finding { check: "waivers".to_owned(), ..configuration(&failure) }),
+    };
+    let runner = Runner { redactor: context.redactor.clone(), ..Runner::default() };
+    match Trivy::look(&runner, &context.variables, &rules).await {
+        Ok(Trivy { version, database: Some(made), .. }) => {
+            Some(Finding::ok(CHECK, format!("Trivy {version}, database of {}", made.strftime("%Y-%m-%d"))))
+        }
+        Ok(Trivy { version, database: None, .. }) => {
+            Some(Finding::ok(CHECK, format!("Trivy {version}, which has yet to get its database")))
+        }
+        Err(error) => {
+            let (found, fix) = ("Trivy cannot judge", causes::in_one_line(&error));
+            Some(match rules.need {
+                Need::Required => Finding::fail(CHECK, found, fix),
+                Need::Optional => Finding::warn(CHECK, found, fix),
+            })
+        }
+    }
 }
 
 /// A target's ports, and of processes the supervisor; an engine needs none.

@@ -17,6 +17,11 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 ];
 
 impl ByteSize {
+    /// A size of this many bytes.
+    pub const fn from_bytes(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
     /// The size in bytes.
     pub fn as_bytes(&self) -> u64 {
         self.0
