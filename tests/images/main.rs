@@ -9,4 +9,5 @@ mod ground;
 mod laws;
 mod pipeline;
 mod registry;
+mod scan;
 mod traffic;

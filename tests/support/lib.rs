@@ -15,6 +15,7 @@ mod processes;
 mod program;
 mod project;
 mod recorder;
+mod scanner;
 mod shape;
 mod sockets;
 mod tree;
@@ -35,6 +36,7 @@ pub use program::{
 };
 pub use project::Project;
 pub use recorder::{Recorder, Sample};
+pub use scanner::{Advisory, TRIVY_VERSION, Trivy};
 pub use shape::{Service, Shape};
 pub use sockets::{listening_ports, listening_ports_of, listening_ports_of_each};
 pub use tree::Tree;
