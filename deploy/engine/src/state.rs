@@ -368,3 +368,6 @@ fn is_done_once(action: &Action) -> bool {
             | Action::Hook { moment: HookMoment::BeforeDeploy, .. }
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,3 +194,55 @@ fn start_action(unit: &UnitId) -> Action {
 fn back(reason: ReasonCode) -> Happened {
     Happened::WentBack { reason }
 }
+
+#[test]
+fn what_a_change_of_phase_means_is_told_however_much_one_decision_does() {
+    let cause = || failure(ReasonCode::Crashed);
+    let collecting = || Phase::Collecting { cause: cause(), hold: false };
+    let rolled_back = |reason| Outcome::RolledBack { cause: failure(reason) };
+    let held = |back| Outcome::Held { cause: cause(), back };
+    let turned = || Happened::Turned { reason: ReasonCode::Crashed, unit: cause().unit };
+    let settling = |outcome| Phase::Settling { outcome };
+    let back_with_crash = || back(ReasonCode::Crashed);
+    let table = [
+        (Phase::Forward, Phase::Forward, vec![]),
+        (Phase::Preparing, Phase::Forward, vec![Happened::WentForward]),
+        (Phase::Forward, Phase::Verifying, vec![]),
+        (Phase::Verifying, settling(Outcome::Succeeded), vec![Happened::Settled { back: false }]),
+        (
+            settling(Outcome::Succeeded),
+            Phase::Finished(Outcome::Succeeded),
+            vec![Happened::Finished(Outcome::Succeeded)],
+        ),
+        (Phase::Forward, collecting(), vec![turned()]),
+        (collecting(), Phase::Back { cause: cause() }, vec![back_with_crash()]),
+        (collecting(), Phase::Finished(held(false)), vec![Happened::Finished(held(false))]),
+        (
+            Phase::Back { cause: cause() },
+            settling(rolled_back(ReasonCode::Crashed)),
+            vec![Happened::Settled { back: true }],
+        ),
+        (Phase::Verifying, Phase::Back { cause: cause() }, vec![turned(), back_with_crash()]),
+        (
+            Phase::Forward,
+            settling(rolled_back(ReasonCode::Crashed)),
+            vec![turned(), back_with_crash(), Happened::Settled { back: true }],
+        ),
+        (
+            Phase::Forward,
+            Phase::Finished(held(true)),
+            vec![turned(), back_with_crash(), Happened::Finished(held(true))],
+        ),
+        // Why it went back is what was collected for, whatever comes of it on the way.
+        (
+            collecting(),
+            settling(rolled_back(ReasonCode::NeverReady)),
+            vec![back_with_crash(), Happened::Settled { back: true }],
+        ),
+    ];
+    for (before, after, expected) in table {
+        assert_eq!(of_phases(&before, &after, false), expected, "{before:?} to {after:?}");
+    }
+    let cancelled = of_phases(&collecting(), &Phase::Back { cause: cause() }, true);
+    assert_eq!(cancelled, [back(ReasonCode::Cancelled)]);
+}

@@ -130,3 +130,58 @@ fn an_exit_is_told_by_how_it_ended() {
     assert_eq!(of_exit(&exit(None, Some(9), false), true), ReasonCode::Killed);
     assert_eq!(of_exit(&exit(None, Some(9), true), true), ReasonCode::OutOfMemory);
 }
+
+#[test]
+fn evidence_is_stale_after_three_intervals_with_their_probes() {
+    let passed = health(&[(0, Answer::Pass)]);
+    // Three times an interval of 1,000 ms and a probe of at most 500 ms.
+    assert!(!is_stale(&check(), &passed, 4_500));
+    assert!(is_stale(&check(), &passed, 4_501));
+    assert!(is_stale(&check(), &Health::default(), 0), "there is none");
+}
+
+#[test]
+fn a_unit_in_traffic_is_told_by_how_it_failed() {
+    let of = |answers: &[Answer]| {
+        let answers: Vec<(Millis, Answer)> =
+            answers.iter().enumerate().map(|(at, answer)| (at as Millis, answer.clone())).collect();
+        word(&serving(&check(), &health(&answers), 10))
+    };
+    let (pass, timed_out, refused) = (Answer::Pass, Answer::TimedOut, Answer::Refused);
+    let three = |answer: &Answer| vec![pass.clone(), answer.clone(), answer.clone(), answer.clone()];
+    assert_eq!(of(&three(&timed_out)), "fail unresponsive");
+    assert_eq!(of(&three(&refused)), "fail became-unhealthy");
+    // It has changed before.
+    let flapped = [vec![pass.clone(), refused.clone()], three(&timed_out)].concat();
+    assert_eq!(of(&flapped), "fail flapping");
+}
+
+#[test]
+fn what_is_waited_for_is_told_in_words() {
+    let pending = |answers: &[(Millis, Answer)], now| match starting(
+        &check(),
+        &facts(Vec::new()),
+        &health(answers),
+        0,
+        now,
+    ) {
+        Verdict::Pending(words) => words,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(pending(&[], 0), "no answer yet");
+    assert_eq!(pending(&[(0, Answer::Refused)], 1), describe(&Answer::Refused));
+    assert_eq!(
+        pending(&[(0, Answer::Pass), (1_500, Answer::Pass)], 1_500),
+        "2 of 3 passes in a row, 1.5 s of 2 s"
+    );
+    let told = [999, 1_000, 59_000, 60_000, 61_000, 120_000].map(seconds);
+    assert_eq!(told, ["999 ms", "1 s", "59 s", "1 min", "61 s", "2 min"]);
+}
+
+#[test]
+fn another_release_that_answered_once_is_named_at_the_deadline() {
+    assert_eq!(
+        starting_word(&[(9_900, Answer::WrongRelease("v1".to_owned()))], 10_000),
+        "fail wrong-release"
+    );
+}

@@ -3,6 +3,7 @@
 mod generate;
 mod properties;
 mod regressions;
+mod remembered;
 mod replan;
 mod script;
 

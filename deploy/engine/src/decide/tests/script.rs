@@ -156,6 +156,11 @@ impl When {
 
 impl Script {
     pub(super) fn play(&self) -> Played {
+        self.play_before(|_, _| ())
+    }
+
+    /// Plays it; `watch` sees every decision of the executor that acts.
+    pub(super) fn play_before(&self, watch: impl FnMut(Millis, &Decision)) -> Played {
         let plan = plan_of(&self.shape);
         let mut world = World::new(EPOCH);
         world.rules.clone_from(&self.rules);
@@ -166,7 +171,7 @@ impl Script {
         world.effect_takes = self.effect_takes;
         world.requests_per_second = 40;
         let world = world.with_previous(&plan);
-        play(&plan, world, self.events.clone(), self.reopens, |_, _| ())
+        play(&plan, world, self.events.clone(), self.reopens, watch)
     }
 }
 

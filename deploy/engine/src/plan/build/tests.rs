@@ -313,3 +313,15 @@ fn targets_that_stand_differently_are_told() {
     let told = crate::plan::disagreement(&apart).expect("they differ").to_string();
     assert!(told.contains("on target east") && told.contains("on target west"), "{told}");
 }
+
+#[test]
+fn only_what_is_replaced_by_another_bundle_has_a_first_batch_of_its_own() {
+    use crate::samples::{Shape, plan_of};
+    let batches = |from| {
+        let shape = Shape { from, strategy: crate::strategy::Strategy::BlueGreen, ..Shape::default() };
+        plan_of(&shape).services[0].batches()
+    };
+    assert_eq!(batches(Some(("old", 3))), 2, "the switch, and the end of the old side");
+    assert_eq!(batches(Some(("new", 3))), 1, "more of the same switch nothing");
+    assert_eq!(batches(None), 1);
+}
