@@ -83,17 +83,17 @@ fn what_the_scanner_finds_stops_the_release_until_it_is_mended_or_waived() {
     // A key and a token in the image.
     let key = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEAxGZZsecretsecretsecretsecretsecretsecretsecret12\n\
                -----END RSA PRIVATE KEY-----\n";
-    ground.project.write("rootfs/root/id_rsa", key);
+    ground.project.write("rootfs/etc/keys/id_rsa", key);
     let token = format!("GITHUB_TOKEN=ghp_{}\n", "a1B2c3D4e5F6".repeat(3));
     ground.project.write("rootfs/etc/token.env", &token);
     ground.project.commit();
     let told = stopped(&ground);
-    let told = told.says("private-key").says("root/id_rsa:1").says("github-pat").says("etc/token.env:1");
+    let told = told.says("private-key").says("etc/keys/id_rsa:1").says("github-pat").says("etc/token.env:1");
     let report = fs::read_to_string(ground.project.state().join("scans/api.json")).expect("a report");
     for text in [&told.stderr, &told.stdout, &report] {
         assert!(!text.contains("a1B2c3D4e5F6") && !text.contains("secretsecret"), "{text}");
     }
-    fs::remove_dir_all(ground.project.path().join("rootfs/root")).expect("our own");
+    fs::remove_dir_all(ground.project.path().join("rootfs/etc/keys")).expect("our own");
     fs::remove_file(ground.project.path().join("rootfs/etc/token.env")).expect("our own");
 
     // A package with a weakness that is known.

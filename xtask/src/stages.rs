@@ -12,7 +12,7 @@ use deploy::{
     session::{Kind, SessionError},
 };
 use pipeline::{
-    config::{file::ArtifactSource, image::ImageSource},
+    config::{file::ArtifactSource, image::ImageSource, scalar::Span},
     event::Event,
     fingerprint, git,
     image::reference::Repository,
@@ -110,7 +110,6 @@ pub(crate) async fn run(
 fn configured(context: &Context, opened: &Opened) -> Result<Vec<Stage>, Failure> {
     let loaded = &opened.loaded;
     let paths = |inputs: &[String]| inputs.iter().map(PathBuf::from).collect();
-    let millis = |span: &pipeline::config::scalar::Span| Duration::from_millis(span.as_millis());
     let (project, environment) = (&loaded.project, &loaded.environment);
     let stages = &project.stages;
     let test = stages.test.as_ref().map(|test| {
@@ -148,34 +147,47 @@ fn configured(context: &Context, opened: &Opened) -> Result<Vec<Stage>, Failure>
     if !environment.runs_images() {
         return Ok(all);
     }
-    for (name, service) in &environment.services {
-        let Some(source) = service.image.clone() else { continue };
-        let published = project.registry.as_ref().map(|registry| {
-            let repository = registry.prefix.prefix().repository(name);
-            let repository = repository.map_err(|error| Failure::usage(error.to_string()))?;
-            Ok::<_, Failure>(Published { repository, default_branch: registry.default_branch.clone() })
-        });
-        let published = published.transpose()?;
-        all.push(Stage::Image(ImageStage {
+    for name in environment.services.keys() {
+        all.extend(of_image(loaded, name, rules.as_ref())?);
+    }
+    Ok(all)
+}
+
+fn millis(span: &Span) -> Duration {
+    Duration::from_millis(span.as_millis())
+}
+
+/// What is done with the image of a service, if it has one.
+fn of_image(loaded: &Loaded, name: &Name, rules: Option<&Arc<Rules>>) -> Result<Vec<Stage>, Failure> {
+    let (project, service) = (&loaded.project, &loaded.environment.services[name]);
+    let stages = &project.stages;
+    let mut all = Vec::new();
+    let Some(source) = service.image.clone() else { return Ok(all) };
+    let published = project.registry.as_ref().map(|registry| {
+        let repository = registry.prefix.prefix().repository(name);
+        let repository = repository.map_err(|error| Failure::usage(error.to_string()))?;
+        Ok::<_, Failure>(Published { repository, default_branch: registry.default_branch.clone() })
+    });
+    let published = published.transpose()?;
+    all.push(Stage::Image(ImageStage {
+        service: name.clone(),
+        source,
+        has_executable: service.artifact.is_some(),
+        repository: local_repository(&project.name, name)?,
+        published: published.clone(),
+        timeout: millis(&stages.image.timeout),
+    }));
+    if let Some(rules) = rules {
+        let subject = Subject::Image(name.clone());
+        all.push(Stage::Scan(ScanStage { subject, rules: rules.clone() }));
+    }
+    if let Some(Published { repository, default_branch }) = published {
+        all.push(Stage::Publish(PublishStage {
             service: name.clone(),
-            source,
-            has_executable: service.artifact.is_some(),
-            repository: local_repository(&project.name, name)?,
-            published: published.clone(),
-            timeout: millis(&stages.image.timeout),
+            repository,
+            default_branch,
+            timeout: millis(&stages.publish.timeout),
         }));
-        if let Some(rules) = &rules {
-            let subject = Subject::Image(name.clone());
-            all.push(Stage::Scan(ScanStage { subject, rules: rules.clone() }));
-        }
-        if let Some(Published { repository, default_branch }) = published {
-            all.push(Stage::Publish(PublishStage {
-                service: name.clone(),
-                repository,
-                default_branch,
-                timeout: millis(&stages.publish.timeout),
-            }));
-        }
     }
     Ok(all)
 }
@@ -205,10 +217,10 @@ pub(crate) fn scan_rules(context: &Context, opened: &Opened) -> Result<Option<Ar
         policy,
         waivers,
         version: scan.version.clone(),
-        database_age_max: Duration::from_millis(scan.database_age_max.as_millis()),
+        database_age_max: millis(&scan.database_age_max),
         database_repositories: scan.database_repositories.clone(),
         image_size_max: scan.image_size_max.as_bytes(),
-        timeout: Duration::from_millis(scan.timeout.as_millis()),
+        timeout: millis(&scan.timeout),
         need,
     })))
 }

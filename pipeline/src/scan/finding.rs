@@ -167,6 +167,19 @@ pub fn table<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Vec<String>
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
+    use crate::scan::Policy;
+
+    /// As by default, but for the rules that always stop.
+    pub(crate) fn policy() -> Policy {
+        Policy {
+            vulnerabilities: Severity::High,
+            misconfigurations: Severity::High,
+            secrets: Severity::Unknown,
+            fixed_only: false,
+            end_of_life: true,
+            always: Vec::new(),
+        }
+    }
 
     /// A vulnerability of a package.
     pub(crate) fn vulnerability(rule: &str, severity: Severity, fixed: Option<&str>) -> Finding {

@@ -141,8 +141,8 @@ fn uri(path: &str) -> String {
 mod tests {
     use super::*;
     use crate::scan::{
-        Kind, Policy, Waivers,
-        finding::testing::{other, vulnerability},
+        Kind, Waivers,
+        finding::testing::{other, policy, vulnerability},
         judge,
     };
 
@@ -151,19 +151,12 @@ mod tests {
         let findings = [
             vulnerability("CVE-1", Severity::Critical, Some("2")),
             vulnerability("CVE-2", Severity::Low, None),
-            other(Kind::Secret, "private-key", Severity::High, "/root/my key.pem"),
+            other(Kind::Secret, "private-key", Severity::High, "/etc/my key.pem"),
         ];
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ignore"), "# a demo\nCVE-1 exp:2027-01-01\n").unwrap();
         let waivers = Waivers::read(folder.path(), &["ignore".into()], &[]).unwrap();
-        let policy = Policy {
-            vulnerabilities: Severity::High,
-            misconfigurations: Severity::High,
-            secrets: Severity::Unknown,
-            fixed_only: false,
-            end_of_life: true,
-            always: Vec::new(),
-        };
+        let policy = policy();
         let subject = Subject::Image("api".parse().unwrap());
         let judgement = judge(&findings, &subject, &policy, &waivers, jiff::civil::date(2026, 12, 1));
         let scan = Scan { subject: &subject, scanner: "Trivy 0.59.1", judgement: &judgement };
@@ -179,7 +172,7 @@ mod tests {
             [("private-key", &json!("error")), ("CVE-1", &json!("error")), ("CVE-2", &json!("note"))]
         );
         let place = &results[0]["locations"][0]["physicalLocation"];
-        assert_eq!(place["artifactLocation"]["uri"], "root/my%20key.pem");
+        assert_eq!(place["artifactLocation"]["uri"], "etc/my%20key.pem");
         assert_eq!(place["region"], json!({ "startLine": 10, "endLine": 12 }));
         assert_eq!(results[1]["suppressions"][0]["justification"], "a demo (until 2027-01-01, ignore:2)");
         assert!(results[0]["suppressions"].is_null());

@@ -17,6 +17,7 @@ mod default_test;
 mod error;
 mod excerpt;
 mod image;
+mod made;
 mod maker;
 mod outlook;
 mod plan;
@@ -28,11 +29,12 @@ mod runner;
 mod scan;
 
 pub use error::StageError;
+pub use made::Made;
 pub use maker::{BuilderFacts, ImageMaker, ImageOrder, MadeImage, MakerError, News, PublishOrder, Source};
 pub use outlook::{Outlook, PlannedStage};
 pub use plan::{RunReason, StagePlan, Why, plan_stages};
 pub use run::{StageResult, run_stage};
-pub use runner::{Made, Order, Origin, StageFailure, run_stages};
+pub use runner::{Order, Origin, StageFailure, run_stages};
 
 use crate::{
     config::image::ImageSource,

@@ -235,7 +235,7 @@ impl View<'_> {
     /// What happens with a scan; `image` is what is scanned, if that is known.
     async fn scan(&self, stage: &ScanStage, image: Option<&Image>) -> Told {
         if self.is_before(StageName::Scan) {
-            return (Outlook::Skipped, "a later stage is begun with".to_owned());
+            return (Outlook::Skipped, "judged by what was found last".to_owned());
         }
         if self.order.force {
             return (Outlook::Runs, RunReason::Forced.to_string());

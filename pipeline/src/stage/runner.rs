@@ -3,6 +3,7 @@
 use super::{
     Context, ImageStage, PublishStage, ScanStage, Stage, StageError, StageName, StagePlan, StageResult, Why,
     default_test, image,
+    made::{Made, Part},
     maker::ImageMaker,
     outlook, plan_stages, publish,
     record::Record,
@@ -16,7 +17,7 @@ use crate::{
     git::{self, Tree},
     image::labels::ImageLabels,
     name::Name,
-    release::{Artifact, Image, ReleaseId, ScanVerdict, Scans, StageVerdict},
+    release::{ReleaseId, StageVerdict},
     scan::Subject,
 };
 use futures::{
@@ -98,19 +99,6 @@ pub struct Order<'a> {
     pub maker: Option<Arc<dyn ImageMaker>>,
 }
 
-/// What all stages came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Made {
-    /// How each stage ended.
-    pub verdicts: BTreeMap<String, StageVerdict>,
-    /// The executable of each service that has one, if the `build` stage was asked for.
-    pub artifacts: Option<BTreeMap<Name, Artifact>>,
-    /// The image of each service, as far as it was made; where it is published, as it is in the registry.
-    pub images: BTreeMap<Name, Image>,
-    /// What the scans came to.
-    pub scans: Scans,
-}
-
 /// The first failure, which ended all that ran beside it.
 #[derive(Debug, Clone)]
 pub struct StageFailure {
@@ -134,14 +122,6 @@ impl std::error::Error for StageFailure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.error.source()
     }
-}
-
-/// What one task came to.
-#[derive(Debug, Clone)]
-enum Part {
-    Stage(StageVerdict, BTreeMap<Name, Artifact>),
-    Image(StageVerdict, Image),
-    Scan(StageVerdict, ScanVerdict),
 }
 
 type Job<'a> = Shared<BoxFuture<'a, Result<Part, StageFailure>>>;
@@ -213,45 +193,6 @@ pub async fn run_stages(
         }
     }
     first.map_or(Ok(made), Err)
-}
-
-impl Made {
-    fn add(&mut self, stage: StageName, service: Option<Name>, part: Part) {
-        let verdict = match part {
-            Part::Stage(verdict, artifacts) => {
-                if stage == StageName::Build {
-                    self.artifacts = Some(artifacts);
-                }
-                verdict
-            }
-            Part::Image(verdict, image) => {
-                let known = service.as_ref().and_then(|service| self.images.get(service));
-                // Whichever comes last, the published one says more.
-                if let Some(service) = service.filter(|_| !known.is_some_and(Image::is_published)) {
-                    self.images.insert(service, image);
-                }
-                verdict
-            }
-            Part::Scan(verdict, scan) => {
-                self.scans.add(service, scan);
-                verdict
-            }
-        };
-        // A stage has passed anew if any part of it has.
-        let all = self.verdicts.entry(stage.to_string()).or_insert(verdict);
-        *all = together(*all, verdict);
-    }
-}
-
-/// What a stage came to of which one part came to this and another to that: it has not run if any has not, and has passed
-/// anew if any has.
-fn together(one: StageVerdict, other: StageVerdict) -> StageVerdict {
-    use StageVerdict::{NotRun, Passed, SkippedUnchanged};
-    match (one, other) {
-        (NotRun, _) | (_, NotRun) => NotRun,
-        (Passed, _) | (_, Passed) => Passed,
-        (SkippedUnchanged, SkippedUnchanged) => SkippedUnchanged,
-    }
 }
 
 /// Plans what can be planned before anything runs.
@@ -346,12 +287,13 @@ impl Work<'_> {
             },
             None => None,
         };
+        let failed = |error| failure(StageName::Scan, service, error);
         if self.is_before(StageName::Scan) {
-            let why = "a later stage was begun with".to_owned();
-            return Ok(Part::Scan(StageVerdict::NotRun, ScanVerdict::not_scanned(why)));
+            let taken = scan::taken(self.context, stage, image.as_ref(), &self.scanner, self.emit);
+            let (verdict, scan) = taken.map_err(failed)?;
+            return Ok(Part::Scan(verdict, scan));
         }
         let _permit = self.permit().await;
-        let failed = |error| failure(StageName::Scan, service, error);
         let engine = match (&stage.subject, &image) {
             (Subject::Image(_), Some(_)) => Some(self.engine(service).await.map_err(failed)?),
             _ => None,

@@ -13,7 +13,7 @@ use crate::{
         policy::Stop,
         report::{bill_path, path, sarif_path},
         sarif,
-        trivy::{ScanError, Trivy},
+        trivy::{Fresh, ScanError, Trivy},
     },
     store,
 };
@@ -30,45 +30,22 @@ const FINDING_FORMAT: &str = "1";
 /// The scanner, asked once for all that is scanned in a run.
 #[derive(Default)]
 pub(super) struct Scanner {
-    looked: OnceCell<Result<Known, Arc<ScanError>>>,
-    ready: OnceCell<Result<Ready, Arc<ScanError>>>,
-}
-
-/// What a scanner says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Known {
-    version: String,
-    database: Option<Timestamp>,
-    /// Whether a newer database may be had.
-    is_due: bool,
-}
-
-/// A scanner with a database that is young enough.
-struct Ready {
-    trivy: Trivy,
-    warning: Option<String>,
+    looked: OnceCell<Result<Trivy, Arc<ScanError>>>,
+    fresh: OnceCell<Result<Fresh, Arc<ScanError>>>,
 }
 
 impl Scanner {
     /// What is installed. Changes nothing.
-    async fn look(&self, context: &Context, rules: &Rules) -> Result<&Known, Arc<ScanError>> {
-        let looking = async {
-            let trivy = Trivy::look(&context.runner, &context.variables, rules).await.map_err(Arc::new)?;
-            let (version, database, is_due) = (trivy.version.clone(), trivy.database, trivy.is_due());
-            Ok(Known { version, database, is_due })
-        };
+    async fn look(&self, context: &Context, rules: &Rules) -> Result<&Trivy, Arc<ScanError>> {
+        let looking =
+            async { Trivy::look(&context.runner, &context.variables, rules).await.map_err(Arc::new) };
         self.looked.get_or_init(|| looking).await.as_ref().map_err(Arc::clone)
     }
 
-    /// The scanner with its database up to date.
-    async fn ready(&self, context: &Context, rules: &Rules) -> Result<&Ready, Arc<ScanError>> {
-        let readying = async {
-            let mut trivy =
-                Trivy::look(&context.runner, &context.variables, rules).await.map_err(Arc::new)?;
-            let warning = trivy.refresh(rules).await.map_err(Arc::new)?;
-            Ok(Ready { trivy, warning })
-        };
-        self.ready.get_or_init(|| readying).await.as_ref().map_err(Arc::clone)
+    /// Its database, up to date.
+    async fn fresh(&self, trivy: &Trivy, rules: &Rules) -> Result<&Fresh, Arc<ScanError>> {
+        let refreshing = async { trivy.refresh(rules).await.map_err(Arc::new) };
+        self.fresh.get_or_init(|| refreshing).await.as_ref().map_err(Arc::clone)
     }
 }
 
@@ -103,6 +80,27 @@ pub(super) async fn run(
     }
 }
 
+/// A scan before the stage to begin with: what was found then is judged by the rules of now. Nothing is scanned, and without
+/// a report of this very image nothing goes on where a scan is required.
+pub(super) fn taken(
+    context: &Context,
+    stage: &ScanStage,
+    image: Option<&Image>,
+    scanner: &Scanner,
+    emit: &(dyn Fn(Event) + Send + Sync),
+) -> Result<(StageVerdict, ScanVerdict), StageError> {
+    let task = Task { stage: StageName::Scan, service: stage.subject.service(), emit };
+    let scan = Scan { context, stage, image: None, scanner, task: &task };
+    let last = Report::read(&context.state, &stage.subject).ok().flatten();
+    let last = last.filter(|last| last.image == image.map(|image| image.id));
+    let judged = match (last, stage.rules.need) {
+        (Some(report), _) => scan.judged(&report).map(|(_, verdict)| verdict),
+        (None, Need::Optional) => Ok(ScanVerdict::not_scanned("a later stage was begun with".to_owned())),
+        (None, Need::Required) => Err(StageError::NothingBefore { stage: StageName::Scan }),
+    };
+    judged.map(|verdict| (StageVerdict::NotRun, verdict)).map_err(|error| task.failed(context, error))
+}
+
 /// Finds out whether there is anything to do; asks the scanner for its version, and reads the configuration.
 pub(super) async fn plan(
     context: &Context,
@@ -111,43 +109,43 @@ pub(super) async fn plan(
     scanner: &Scanner,
     force: bool,
 ) -> Result<ScanPlan, StageError> {
-    let scan_error = |source| stage.error(source);
-    let known = scanner.look(context, &stage.rules).await.map_err(scan_error)?;
-    let last = Report::read(&context.state, &stage.subject);
-    let (last, is_unreadable) = match last {
+    let trivy = scanner.look(context, &stage.rules).await.map_err(|error| stage.error(error))?;
+    let (last, is_unreadable) = match Report::read(&context.state, &stage.subject) {
         Ok(last) => (last, false),
         Err(_) => (None, true),
     };
     let stamps = last.as_ref().map(|last| last.stamps.clone()).unwrap_or_default();
-    let (fingerprint, stamps) = fingerprint(context, stage, image, known, stamps).await?;
+    let of_image = image.map(|image| (image, trivy.database));
+    let (fingerprint, stamps) = fingerprint(context, stage, &trivy.version, of_image, stamps).await?;
     let why = match last {
         _ if force => Err(RunReason::Forced),
         None if is_unreadable => Err(RunReason::RecordUnreadable),
         None => Err(RunReason::FirstTime),
         Some(last) => match fingerprint.difference_from(&last.fingerprint) {
             Some(difference) => Err(RunReason::Inputs(difference)),
-            None if image.is_some() && known.is_due => Err(RunReason::DatabaseDue),
+            None if image.is_some() && trivy.is_due() => Err(RunReason::DatabaseDue),
             None => Ok(last),
         },
     };
     Ok(ScanPlan { why, fingerprint, stamps })
 }
 
-/// What a scan reads. Of the policy there is nothing in it: that is asked every time.
+/// What a scan reads: of an image also when the database was made. Of the policy there is nothing in it: that is asked every
+/// time.
 async fn fingerprint(
     context: &Context,
     stage: &ScanStage,
-    image: Option<&Image>,
-    known: &Known,
+    version: &str,
+    image: Option<(&Image, Option<Timestamp>)>,
     stamps: Stamps,
 ) -> Result<(Fingerprint, Stamps), StageError> {
     let mut values = BTreeMap::from([
-        ("the version of Trivy".to_owned(), known.version.clone()),
+        ("the version of Trivy".to_owned(), version.to_owned()),
         ("the form of findings".to_owned(), FINDING_FORMAT.to_owned()),
     ]);
-    if let Some(image) = image {
+    if let Some((image, database)) = image {
         values.insert("the image".to_owned(), image.id.to_string());
-        let made = known.database.map_or_else(|| "none".to_owned(), |made| made.to_string());
+        let made = database.map_or_else(|| "none".to_owned(), |made| made.to_string());
         values.insert("the database of vulnerabilities".to_owned(), made);
     }
     let Subject::Configuration(paths) = &stage.subject else {
@@ -211,35 +209,33 @@ impl Scan<'_> {
         let error = |source: ScanError| stage.error(Arc::new(source));
         let subject = &stage.subject;
         let record = |source| StageError::Record { stage: StageName::Scan, source };
+        let rules = &*stage.rules;
+        let trivy = self.scanner.look(context, rules).await.map_err(|error| stage.error(error))?;
+        let scanner = format!("Trivy {}", trivy.version);
         let (report, bill) = match (subject, self.image) {
             (Subject::Image(_), Some((image, engine))) => {
-                let ready = self.scanner.ready(context, &stage.rules).await.map_err(|e| stage.error(e))?;
-                if let Some(warning) = &ready.warning {
+                let fresh = self.scanner.fresh(trivy, rules).await.map_err(|error| stage.error(error))?;
+                if let Some(warning) = &fresh.warning {
                     self.task.advanced(context, warning);
                 }
-                let trivy = &ready.trivy;
-                let scan =
-                    trivy.image(image.id, image.size_bytes, engine, &stage.rules).await.map_err(error)?;
-                let known = Known { version: trivy.version.clone(), database: trivy.database, is_due: false };
-                let (fingerprint, _) =
-                    self::fingerprint(context, stage, Some(image), &known, Stamps::default()).await?;
-                let scanner = format!("Trivy {}", trivy.version);
-                let report = Report::new(scanner, trivy.database, Some(image.id), scan.findings);
+                let made = Some(fresh.made);
+                let scan = trivy.image(image.id, image.size_bytes, engine, rules).await.map_err(error)?;
+                // With the database of now, which may be a newer one than that of the plan.
+                let of_image = Some((image, made));
+                let (fingerprint, stamps) =
+                    self::fingerprint(context, stage, &trivy.version, of_image, stamps).await?;
+                let report = Report::new(scanner, made, Some(image.id), scan.findings);
                 (report.made_of(fingerprint, stamps), Some(scan.bill))
             }
             (Subject::Image(_), None) => return Err(StageError::NothingBefore { stage: StageName::Image }),
             (Subject::Configuration(paths), _) => {
-                let trivy =
-                    Trivy::look(&context.runner, &context.variables, &stage.rules).await.map_err(error)?;
                 let mut findings = Vec::new();
                 for path in paths {
-                    findings
-                        .extend(trivy.configuration(&context.root, path, &stage.rules).await.map_err(error)?);
+                    findings.extend(trivy.configuration(&context.root, path, rules).await.map_err(error)?);
                 }
                 findings.sort();
                 findings.dedup();
-                let report = Report::new(format!("Trivy {}", trivy.version), None, None, findings);
-                (report.made_of(fingerprint, stamps), None)
+                (Report::new(scanner, None, None, findings).made_of(fingerprint, stamps), None)
             }
         };
         store::create_folder(&context.state.join("scans")).map_err(record)?;
@@ -252,9 +248,10 @@ impl Scan<'_> {
 
     /// What was found with a database that has grown too old since stands no longer.
     async fn check_database(&self) -> Result<(), StageError> {
+        let (scanner, rules) = (self.scanner, &*self.stage.rules);
+        let at = |error| self.stage.error(error);
         if self.image.is_some() {
-            let ready = self.scanner.ready(self.context, &self.stage.rules).await;
-            ready.map_err(|error| self.stage.error(error))?;
+            scanner.fresh(scanner.look(self.context, rules).await.map_err(at)?, rules).await.map_err(at)?;
         }
         Ok(())
     }

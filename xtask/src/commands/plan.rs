@@ -1,7 +1,7 @@
 //! `plan`: what a deploy would change.
 
 use super::{
-    protection::{self, Asks},
+    protection::{self, Scanned},
     stage,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     stages,
     wire::{self, Opened},
 };
-use deploy::plan::Plan;
+use deploy::{config::ScanNeed, plan::Plan};
 
 /// Shows a plan, and writes it down if asked to.
 pub(super) async fn run(context: &Context, request: &Request) -> Result<(), Failure> {
@@ -61,13 +61,14 @@ pub(super) async fn make(
         }
     };
     let environment = &opened.loaded.environment;
+    let (name, project) = (environment.name.as_str(), &opened.loaded.project);
     if environment.protected {
-        let project = &opened.loaded.project;
-        let asks = Asks {
-            is_published: project.registry.is_some(),
-            is_scanned: project.stages.scan.is_some() && environment.runs_images(),
-        };
-        protection::check_release(environment.name.as_str(), &release, asks)?;
+        protection::check_release(name, &release, project.registry.is_some())?;
+    }
+    if let (Some(scan), ScanNeed::Required) = (&project.stages.scan, environment.scan) {
+        let scanned =
+            Scanned { images: environment.runs_images(), configuration: !scan.configuration.is_empty() };
+        protection::check_scans(name, &release, scanned)?;
     }
     let planning = opened.session.plan(&release, source.only.as_ref(), source.irreversible);
     Ok(stops.guard(planning, || Then::Leave).await.ok_or(Failure::Stopped)??)

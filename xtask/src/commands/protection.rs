@@ -52,18 +52,45 @@ pub(super) fn check_request(asked: Asked<'_>) -> Result<(), SessionError> {
     Ok(())
 }
 
-/// What a project asks of every release that is to come to a protected environment.
+/// What a project has scanned of every release that is to come to an environment where that is required.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Asks {
-    /// The project has a registry, which then has its images.
-    pub(super) is_published: bool,
-    /// The project scans its images.
-    pub(super) is_scanned: bool,
+pub(super) struct Scanned {
+    /// The images.
+    pub(super) images: bool,
+    /// The configuration.
+    pub(super) configuration: bool,
 }
 
-/// Checks the release that is to come to a protected environment.
-pub(super) fn check_release(environment: &str, release: &Release, asks: Asks) -> Result<(), SessionError> {
-    let Asks { is_published, is_scanned } = asks;
+/// Checks that a release was scanned, whoever made it.
+pub(super) fn check_scans(
+    environment: &str,
+    release: &Release,
+    scanned: Scanned,
+) -> Result<(), SessionError> {
+    let is_good = |verdict: Option<&ScanVerdict>| matches!(verdict, Some(ScanVerdict::Passed { .. }));
+    let scans = &release.scans;
+    let image = release.images.keys().find(|service| !is_good(scans.images.get(*service)));
+    let what = match image {
+        Some(service) if scanned.images => format!("the image of {service}"),
+        _ if scanned.configuration && !is_good(scans.configuration.as_ref()) => {
+            "the configuration".to_owned()
+        }
+        _ => return Ok(()),
+    };
+    let text =
+        format!("`{environment}` takes what was scanned alone: {what} of release {} was not", release.id);
+    Err(Failure::refused(text).hint(
+        "make it anew with the stage `scan`, as `scan`, `publish` and `deploy` do, and deploy that one",
+    ))
+}
+
+/// Checks the release that is to come to a protected environment; `is_published`: the project has a registry, which then has
+/// its images.
+pub(super) fn check_release(
+    environment: &str,
+    release: &Release,
+    is_published: bool,
+) -> Result<(), SessionError> {
     let id = &release.id;
     if release.dirty {
         let text =
@@ -85,12 +112,6 @@ pub(super) fn check_release(environment: &str, release: &Release, asks: Asks) ->
             format!("`{environment}` is protected: the image of {service} in release {id} is in no registry");
         return Err(Failure::refused(text).hint("publish the release, and deploy that one"));
     }
-    let is_good = |service| matches!(release.scans.images.get(service), Some(ScanVerdict::Passed { .. }));
-    if let Some(service) = release.images.keys().find(|service| is_scanned && !is_good(*service)) {
-        let text =
-            format!("`{environment}` is protected: the image of {service} in release {id} was not scanned");
-        return Err(Failure::refused(text).hint("publish the release, which scans it, and deploy that one"));
-    }
     Ok(())
 }
 
@@ -99,10 +120,6 @@ mod tests {
     use super::*;
     use crate::samples;
     use deploy::session::Kind;
-
-    fn published() -> Asks {
-        Asks { is_published: true, is_scanned: false }
-    }
 
     fn asked<'a>(set: &'a [String], is_made: bool) -> Asked<'a> {
         Asked { program: "cargo xtask", environment: "production", set, overrides: &[], is_made }
@@ -135,7 +152,7 @@ mod tests {
     #[test]
     fn it_takes_a_clean_release_that_passed_every_stage() {
         let release = samples::release();
-        assert!(check_release("production", &release, published()).is_ok());
+        assert!(check_release("production", &release, true).is_ok());
         let image = pipeline::release::Image {
             repository: "localhost/noogh/api".to_owned(),
             digest: pipeline::digest::Digest::of_bytes("image"),
@@ -145,7 +162,7 @@ mod tests {
         };
         let images = [("api".parse().expect("a name"), image)].into();
         let unpublished = Release { images, ..release.clone() };
-        assert!(check_release("production", &unpublished, Asks::default()).is_ok(), "there is no registry");
+        assert!(check_release("production", &unpublished, false).is_ok(), "there is no registry");
         let unfit = [
             unpublished,
             Release { dirty: true, ..release.clone() },
@@ -153,9 +170,56 @@ mod tests {
             Release { stages: [("test".to_owned(), StageVerdict::NotRun)].into(), ..release.clone() },
         ];
         for release in unfit {
-            let refused = check_release("production", &release, published()).expect_err("refused");
+            let refused = check_release("production", &release, true).expect_err("refused");
             assert_eq!(refused.kind, Kind::Refused);
             assert!(!refused.hints.is_empty());
         }
+    }
+
+    #[test]
+    fn what_was_not_scanned_comes_to_no_environment_that_requires_it() {
+        use pipeline::release::Scans;
+        let passed = || ScanVerdict::Passed {
+            scanner: "Trivy 0.59.1".to_owned(),
+            at: samples::now(),
+            database: None,
+            findings: [].into(),
+            waived: Vec::new(),
+        };
+        let image = pipeline::release::Image {
+            repository: "localhost/noogh/api".to_owned(),
+            digest: pipeline::digest::Digest::of_bytes("image"),
+            id: pipeline::digest::Digest::of_bytes("image"),
+            size_bytes: 1,
+            tags: Vec::new(),
+        };
+        let api = || samples::name("api");
+        let release = Release { images: [(api(), image)].into(), ..samples::release() };
+        let with =
+            |configuration, images| Release { scans: Scans { configuration, images }, ..release.clone() };
+        let all = Scanned { images: true, configuration: true };
+        let refused = |release: &Release, scanned| check_scans("staging", release, scanned).err();
+        assert!(refused(&release, Scanned::default()).is_none(), "nothing is scanned");
+        assert!(refused(&with(Some(passed()), [(api(), passed())].into()), all).is_none());
+        let not = ScanVerdict::NotScanned { why: "Trivy is not installed".to_owned() };
+        for unfit in [
+            release.clone(),
+            with(Some(passed()), [].into()),
+            with(Some(passed()), [(api(), not.clone())].into()),
+            with(None, [(api(), passed())].into()),
+            with(Some(not), [(api(), passed())].into()),
+        ] {
+            let refused = refused(&unfit, all).expect("refused");
+            assert_eq!(refused.kind, Kind::Refused);
+            assert!(
+                refused.message.contains("`staging` takes what was scanned alone"),
+                "{}",
+                refused.message
+            );
+        }
+        assert!(
+            refused(&with(None, [(api(), passed())].into()), Scanned { images: true, ..Scanned::default() })
+                .is_none()
+        );
     }
 }

@@ -1,19 +1,12 @@
 //! What stops a release, and what lets it pass.
 
 use super::*;
-use crate::scan::finding::testing::{other, vulnerability};
+use crate::scan::finding::testing::{self, other, vulnerability};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 fn policy() -> Policy {
-    Policy {
-        vulnerabilities: Severity::High,
-        misconfigurations: Severity::High,
-        secrets: Severity::Unknown,
-        fixed_only: false,
-        end_of_life: true,
-        always: vec!["KSV012".to_owned()],
-    }
+    Policy { always: vec!["KSV012".to_owned()], ..testing::policy() }
 }
 
 fn waiver(rule: &str, expires: &str) -> Waiver {

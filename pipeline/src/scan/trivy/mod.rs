@@ -19,7 +19,6 @@ use answer::Versions;
 use jiff::{SignedDuration, Timestamp};
 use std::{
     ffi::{OsStr, OsString},
-    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -67,6 +66,15 @@ pub struct Trivy {
     program: Program,
 }
 
+/// A database of vulnerabilities that is young enough.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fresh {
+    /// When it was made.
+    pub made: Timestamp,
+    /// What somebody should know though it is young enough: why it could not be brought up to date.
+    pub warning: Option<String>,
+}
+
 /// What an image was found to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageScan {
@@ -112,13 +120,12 @@ impl Trivy {
         self.is_due
     }
 
-    /// Brings the database of vulnerabilities up to date, if that is due, and makes sure that it is young enough. Returns what
-    /// somebody should know though it is.
+    /// Brings the database of vulnerabilities up to date, if that is due, and makes sure that it is young enough.
     ///
     /// # Errors
     /// If there is none, or only one that is too old.
-    pub async fn refresh(&mut self, rules: &Rules) -> Result<Option<String>, ScanError> {
-        let mut warning = None;
+    pub async fn refresh(&self, rules: &Rules) -> Result<Fresh, ScanError> {
+        let (mut made, mut warning) = (self.database, None);
         if self.is_due {
             let mut argv = self.program.argv().args(["image", "--download-db-only", "--no-progress"]);
             for repository in &rules.database_repositories {
@@ -138,23 +145,16 @@ impl Trivy {
                 }
             }
             let Versions { database, .. } = self.program.versions().await?;
-            self.database = database.map(|database| database.updated_at);
-            self.is_due = false;
+            made = database.map(|database| database.updated_at);
         }
-        self.check_age(rules, warning.as_deref())?;
-        Ok(warning)
-    }
-
-    /// Makes sure that there is a database, and that it is young enough.
-    fn check_age(&self, rules: &Rules, why: Option<&str>) -> Result<(), ScanError> {
-        let Some(made) = self.database else { return Err(ScanError::DatabaseLost) };
+        let Some(made) = made else { return Err(ScanError::DatabaseLost) };
         let max = SignedDuration::try_from(rules.database_age_max).unwrap_or(SignedDuration::MAX);
         let age = Timestamp::now().duration_since(made);
         if age > max {
-            let why = why.map(str::to_owned).unwrap_or_default();
+            let why = warning.unwrap_or_default();
             return Err(ScanError::StaleDatabase { made, age, max, why });
         }
-        Ok(())
+        Ok(Fresh { made, warning })
     }
 
     /// Scans an image of an engine: packages and secrets. `engine` is its address, as `DOCKER_HOST` has it.
@@ -219,11 +219,10 @@ impl Trivy {
     /// The bill of materials, out of the same answer. It is handed over without the secrets that were found, and what stands
     /// beside them.
     async fn bill(&self, answer: &[u8], rules: &Rules) -> Result<Vec<u8>, ScanError> {
-        let folder = tempfile::tempdir_in(self.program.folder.path())
-            .map_err(|source| ScanError::Folder { source })?;
+        let at = |source| ScanError::Folder { source };
+        let folder = tempfile::tempdir_in(self.program.folder.path()).map_err(at)?;
         let file = folder.path().join("answer.json");
-        std::fs::write(&file, bill::without_secrets(answer))
-            .map_err(|source| ScanError::Folder { source })?;
+        std::fs::write(&file, bill::without_secrets(answer)).map_err(at)?;
         let argv = self.program.argv().args(["convert", "--format=cyclonedx", "--quiet"]).arg(&file);
         let text = self.program.capture(&argv, rules.timeout).await?;
         bill::check(&text).map_err(|why| self.program.garbage(&argv, why, &text))?;
@@ -284,11 +283,5 @@ impl ScanError {
             ProcessError::Deadline { limit, tail, .. } => Self::Deadline { limit, tail },
             source => Self::Process { source },
         }
-    }
-}
-
-impl From<io::Error> for ScanError {
-    fn from(source: io::Error) -> Self {
-        Self::Folder { source }
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     release::ScanVerdict,
-    scan::{Need, Policy, Rules, Severity, Subject, Waivers},
+    scan::{Need, Rules, Subject, Waivers, finding::testing::policy},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -35,14 +35,7 @@ impl Scanned {
         context.variables.insert("PATH".into(), path.into());
         context.variables.insert("DEPLOY_SSH_KEY".into(), "s3cret".into());
         context.variables.insert("TRIVY_SEVERITY".into(), "CRITICAL".into());
-        let policy = Policy {
-            vulnerabilities: Severity::High,
-            misconfigurations: Severity::High,
-            secrets: Severity::Unknown,
-            fixed_only: false,
-            end_of_life: true,
-            always: Vec::new(),
-        };
+        let policy = policy();
         let rules = Rules {
             policy,
             waivers: Waivers::default(),
@@ -99,11 +92,15 @@ impl Scanned {
     }
 
     async fn run(&self) -> (Result<Made, StageFailure>, Vec<Event>) {
+        self.run_from(None).await
+    }
+
+    async fn run_from(&self, from: Option<StageName>) -> (Result<Made, StageFailure>, Vec<Event>) {
         let mut stages = all_stages(self.folder.path(), "true");
         let subject = Subject::Image("web".parse().unwrap());
         let scan = Stage::Scan(ScanStage { subject, rules: Arc::new(self.rules.clone()) });
         stages.insert(3, scan);
-        run_all(&self.context, &stages, &self.maker, None).await
+        run_all(&self.context, &stages, &self.maker, from).await
     }
 
     /// What was told of the scan that failed: the message, and the lines that matter.
@@ -215,6 +212,23 @@ async fn a_scanner_that_cannot_judge_stops_the_release_and_each_reason_has_its_o
     missing.context.variables.insert("SHELL".into(), "/bin/sh".into());
     let (message, _) = missing.fails().await;
     assert!(message.contains("Trivy is not installed"), "{message}");
+}
+
+#[tokio::test]
+async fn whoever_begins_with_a_later_stage_is_judged_by_what_was_found_last() {
+    let publish = Some(StageName::Publish);
+    let scanned = Scanned::new().answers(FOUND);
+    scanned.fails().await;
+    let (made, _) = scanned.run_from(publish).await;
+    assert!(made.unwrap_err().to_string().contains("stops the release"));
+    let scanned = scanned.waive(&day(30));
+    let (made, _) = scanned.run_from(publish).await;
+    assert!(matches!(made.unwrap().scans.images[&"web".parse().unwrap()], ScanVerdict::Passed { .. }));
+
+    // Of this image there is no report.
+    fs::remove_file(scanned.context.state.join("scans/web.json")).unwrap();
+    let (made, _) = scanned.run_from(publish).await;
+    assert!(made.unwrap_err().to_string().contains("leave out `--from`"));
 }
 
 #[tokio::test]

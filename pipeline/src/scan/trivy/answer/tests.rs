@@ -22,7 +22,7 @@ fn an_image_has_packages_secrets_and_an_end() {
             "critical  aws-access-key-id  AWS Access Key ID                        /opt/cred.txt:1",
             "critical  github-pat         GitHub Personal Access Token             /opt/gh.env:1",
             "high      CVE-2023-42363     busybox 1.36.1-r15, fixed in 1.36.1-r17  alpine 3.19.1",
-            "high      private-key        Asymmetric Private Key                   /root/.ssh/id_rsa:1",
+            "high      private-key        Asymmetric Private Key                   /home/.ssh/id_rsa:1",
             "high      end-of-life        alpine 3.19.1 gets no more fixes         alpine 3.19.1",
             "medium    CVE-2024-0727      openssl 3.1.4-r4, no fix yet             alpine 3.19.1",
         ]
