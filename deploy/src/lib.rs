@@ -8,6 +8,7 @@ pub mod config;
 pub mod record;
 pub mod run;
 pub mod session;
+pub mod story;
 
 #[cfg(test)]
 use engine::samples;

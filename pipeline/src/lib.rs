@@ -1,5 +1,5 @@
 //! Makes one [`release::Release`] out of one commit: tests, executables, images and their way into a
-//! registry (later scan and report).
+//! registry, with what a scanner found, and the report of it all.
 //!
 //! **Invariant.** This crate knows nothing of servers and cannot deploy: it does not link `deploy`.
 //! It prints nothing; what happens is told as [`event::Event`]s.
@@ -16,6 +16,7 @@ pub mod journal;
 pub mod name;
 pub mod process;
 pub mod release;
+pub mod report;
 pub mod scan;
 pub mod secret;
 pub mod stage;

@@ -5,6 +5,7 @@ mod crash;
 mod faults;
 mod handover;
 mod no_request_lost;
+mod report;
 mod same_bundle;
 mod strategies;
 

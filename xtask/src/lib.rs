@@ -25,6 +25,7 @@ mod paint;
 mod plan_file;
 mod render;
 mod reporter;
+mod reports;
 #[cfg(test)]
 mod schema;
 mod signals;

@@ -1,4 +1,4 @@
-//! The schemas of the documents that `plan`, `simulate`, `status`, `history` and `prune` print; checked in under `docs/schema/`.
+//! The schemas of the documents that `plan`, `simulate`, `status`, `history`, `prune` and `report` print; checked in under `docs/schema/`.
 
 use crate::{
     cli::simulate_request,
@@ -10,6 +10,7 @@ use deploy::{
     simulate::parse_strategy,
     status::{HistoryEntry, Status},
 };
+use pipeline::report::Report;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -23,13 +24,14 @@ fn schema<T: JsonSchema>(title: &str) -> Value {
     schema
 }
 
-fn all() -> [(&'static str, Value); 5] {
+fn all() -> [(&'static str, Value); 6] {
     [
         ("plan", schema::<Plan>("Fairlead plan")),
         ("simulation", schema::<Simulation>("Fairlead simulation")),
         ("status", schema::<Status>("Fairlead status")),
         ("history", schema::<Vec<HistoryEntry>>("Fairlead history")),
         ("prune", schema::<Prunable>("Fairlead prune")),
+        ("report", schema::<Report>("Fairlead report")),
     ]
 }
 

@@ -4,6 +4,7 @@ use crate::{
     context::Context,
     engines,
     failure::Failure,
+    reports::Told,
     wire::{self, Opened, VERSION},
 };
 use deploy::{
@@ -74,8 +75,10 @@ pub(crate) async fn run(
         false => Origin::default(),
     });
     let narrate = context.narrator.pipeline_events();
+    let told = Told::default();
     let emit = |event: Event| {
         opened.session.remember(&event);
+        told.take(&event);
         narrate(event);
     };
     let order = Order {
@@ -87,14 +90,22 @@ pub(crate) async fn run(
         origin,
         maker: maker.clone(),
     };
-    let made = run_stages(&stage_context, order, &emit)
-        .await
-        .map_err(|error| failed(context, &opened.loaded.environment.name, &error))?;
+    let made = match run_stages(&stage_context, order, &emit).await {
+        Ok(made) => made,
+        Err(error) => {
+            told.keep(context, &state, tree.as_ref(), None);
+            return Err(failed(context, &opened.loaded.environment.name, &error));
+        }
+    };
     let published = made.verdicts.get(StageName::Publish.as_str()) == Some(&StageVerdict::Passed);
-    let Some(release) = assemble(opened, tree.as_ref(), made)? else { return Ok(None) };
+    let Some(release) = assemble(opened, tree.as_ref(), made)? else {
+        told.keep(context, &state, tree.as_ref(), None);
+        return Ok(None);
+    };
     Manifests::new(&state)
         .write(&release)
         .map_err(|error| Failure::state("cannot write the release manifest").because(error))?;
+    told.keep(context, &state, tree.as_ref(), Some(&release));
     if let Some(maker) = maker.filter(|_| published) {
         attach(context, opened, &release, maker.as_ref()).await?;
     }

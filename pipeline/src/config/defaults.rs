@@ -14,6 +14,11 @@ pub(in crate::config) fn keep_manifests() -> u16 {
     50
 }
 
+/// Ninety days: as long as GitHub keeps artifacts at most, and longer than any question of a quarter is asked after.
+pub(in crate::config) fn keep_reports() -> Span {
+    Span::from_secs(90 * 24 * 3_600)
+}
+
 /// One unit: the least that is a service. One that must not fall below its capacity says two.
 pub(in crate::config) fn replicas() -> u16 {
     1

@@ -50,6 +50,9 @@ pub struct ProjectSection {
     #[serde(default = "defaults::keep_manifests")]
     #[schemars(range(min = 1, max = 10000))]
     pub keep_manifests: u16,
+    /// How long the report of a release is kept on this machine after it was last written.
+    #[serde(default = "defaults::keep_reports")]
+    pub keep_reports: Span,
 }
 
 /// One service: what its units run, and how they are known to be healthy.

@@ -7,6 +7,7 @@ use super::{
     },
     findings::Findings,
     problem::{Problem, hints},
+    scalar::Span,
 };
 use crate::{name::Name, secret::SecretRef};
 use std::{
@@ -23,6 +24,8 @@ pub struct Project {
     pub keep_releases: u16,
     /// How many manifests of the newest releases are kept on this machine.
     pub keep_manifests: u16,
+    /// How long reports are kept on this machine.
+    pub keep_reports: Span,
     /// The services. Every name in a `depends-on` is one of them, and none depends on itself, however indirectly.
     pub services: BTreeMap<Name, ServiceSection>,
     /// Where images are published, if they are. Every service can have a repository there.
@@ -48,6 +51,7 @@ impl Project {
             name: file.project.name,
             keep_releases: file.project.keep_releases,
             keep_manifests: file.project.keep_manifests,
+            keep_reports: file.project.keep_reports,
             services: file.services,
             registry: file.registry,
             stages: file.stages,

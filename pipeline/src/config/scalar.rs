@@ -82,9 +82,9 @@ macro_rules! forms {
 }
 
 forms! {
-    /// A length of time: a whole number and a unit (`ms`, `s`, `m`, `h`), e.g. `250ms`, `5s`, `2m`, `1h`.
-    Span(u64) = "^[0-9]+(ms|s|m|h)$", "a duration",
-        "a whole number and a unit, such as \"250ms\", \"5s\", \"2m\" or \"1h\"; at most a year";
+    /// A length of time: a whole number and a unit (`ms`, `s`, `m`, `h`, `d`), e.g. `250ms`, `5s`, `2m`, `1h`, `7d`.
+    Span(u64) = "^[0-9]+(ms|s|m|h|d)$", "a duration",
+        "a whole number and a unit, such as \"250ms\", \"5s\", \"2m\", \"1h\" or \"7d\"; at most a year";
     /// An amount of memory: a whole number and a unit (`B`, `KB`, `MB`, `GB`, `KiB`, `MiB`, `GiB`), e.g. `512MB`, `1GiB`.
     ByteSize(u64) = "^[0-9]+(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$", "a size",
         "a whole number and a unit, such as \"512MB\" (10^6) or \"1GiB\" (2^30)";
@@ -224,6 +224,7 @@ impl FromStr for Span {
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return Err(Self::ERROR),
         };
         let millis = number.checked_mul(unit_ms).filter(|millis| *millis <= SPAN_MAX_MS);
@@ -235,6 +236,10 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => f.write_str("0s"),
+            // `24h`, not `1d`: people speak of a day in hours, and of longer in days.
+            millis if millis % 86_400_000 == 0 && millis > 86_400_000 => {
+                write!(f, "{}d", millis / 86_400_000)
+            }
             millis if millis % 3_600_000 == 0 => write!(f, "{}h", millis / 3_600_000),
             millis if millis % 60_000 == 0 => write!(f, "{}m", millis / 60_000),
             millis if millis % 1_000 == 0 => write!(f, "{}s", millis / 1_000),

@@ -2,7 +2,7 @@
 
 use crate::{
     name::Name,
-    scan::{Judgement, Report, Severity},
+    scan::{Finding, Judgement, Report, Severity},
 };
 use jiff::{Timestamp, civil::Date};
 use schemars::JsonSchema;
@@ -78,6 +78,14 @@ pub struct WaivedFinding {
     pub reason: String,
     /// The last day on which the waiver counts, in UTC.
     pub expires: Date,
+}
+
+impl WaivedFinding {
+    /// Whether this finding is the one.
+    pub fn is_of(&self, finding: &Finding) -> bool {
+        let package = finding.package.as_ref().map(|package| &package.name);
+        (&self.rule, self.package.as_ref(), &self.file) == (&finding.rule, package, &finding.file)
+    }
 }
 
 impl ScanVerdict {

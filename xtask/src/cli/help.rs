@@ -113,6 +113,15 @@ Examples:
   {program} prune --registry production          show what goes, and why the rest stays
   {program} prune --registry production --yes    remove it";
 
+pub(super) const REPORT: &str = "\
+The folder .fairlead/reports/RELEASE gets report.html, report.md and report.json, beside what the
+stages have left there: junit.xml, SARIF, CycloneDX. Nothing in it needs another file or a network.
+A deploy writes it as well. The text goes to standard output, with --format json the data.
+
+Examples:
+  {program} report >> \"$GITHUB_STEP_SUMMARY\"
+  {program} report 3f9a1c2b4d5e --format json | jq .rollouts";
+
 pub(super) const LOCK: &str = "\
 A rollback by hand freezes every environment but `local`: `deploy` is refused until a human types
 the environment's name, or lifts the freeze.

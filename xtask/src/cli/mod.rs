@@ -126,6 +126,9 @@ pub(crate) enum Command {
     Scan(Build),
     /// Test, build and scan the release, and publish its images
     Publish(Build),
+    /// Write the report of a release: stages, tests, findings, rollouts, dossiers
+    #[command(after_help = help::REPORT)]
+    Report(Report),
     /// Check what an environment needs, with the fix of each problem
     Doctor(Environment),
     /// Show what nothing needs any more in the registry; remove it with --yes
@@ -238,6 +241,13 @@ pub(crate) struct History {
     /// List at most this many
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
     pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// The release; the one whose stages ended last if left out
+    #[arg(value_name = "RELEASE")]
+    pub(crate) release: Option<String>,
 }
 
 #[derive(Debug, Args)]

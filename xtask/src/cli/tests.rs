@@ -42,7 +42,7 @@ fn the_long_help_lists_exit_codes() {
 fn each_command_explains_itself() {
     let commands = [
         "deploy", "plan", "simulate", "status", "history", "rollback", "resume", "pause", "cancel", "logs",
-        "lock", "test", "build", "scan", "doctor", "prune", "down",
+        "lock", "test", "build", "scan", "report", "doctor", "prune", "down",
     ];
     for command in commands {
         insta::assert_snapshot!(format!("help_{command}"), help(&format!("{command} -h")));

@@ -53,7 +53,7 @@ pub(super) async fn cancel(context: &Context, request: &Cancel) -> Result<Ending
                 rollback_asked: !request.hold,
                 ..ApplyOptions::default()
             };
-            let aim = Aim { environment, release: &open.release, asked };
+            let aim = Aim { opened: &opened, environment, release: &open.release, asked };
             let resume = |events, commands| opened.session.resume(Some(command), options, events, commands);
             carry_out(context, &mut stops, aim, resume).await.map(|(_, ending)| ending)
         }

@@ -65,7 +65,7 @@ pub(super) async fn run(context: &Context, request: &Deploy) -> Result<Ending, F
         confirmed: needed && !request.yes,
         wait: request.wait.as_ref().map(|span| Duration::from_millis(span.as_millis())),
     };
-    let aim = Aim { environment, release: &release, asked: Asked::Apply };
+    let aim = Aim { opened: &opened, environment, release: &release, asked: Asked::Apply };
     let apply = |events, commands| opened.session.apply(plan, options, events, commands);
     let (_, ending) = carry_out(context, &mut stops, aim, apply).await?;
     if ending.exit == Exit::Done {

@@ -10,6 +10,7 @@ mod logs;
 mod plan;
 mod protection;
 mod prune;
+mod report;
 mod resume;
 mod retention;
 mod rollback;
@@ -45,6 +46,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Option<En
         Command::Build(request) => stage::build(context, &request, stage::BUILD).await.map(Some),
         Command::Scan(request) => stage::build(context, &request, stage::SCAN).await.map(Some),
         Command::Publish(request) => stage::build(context, &request, stage::ALL).await.map(Some),
+        Command::Report(request) => report::run(context, &request).map(Some),
         Command::Doctor(request) => doctor::run(context, &request).await.map(Some),
         Command::Prune(request) => prune::run(context, &request).await,
         Command::Down(request) => down::run(context, &request).await.map(Some),

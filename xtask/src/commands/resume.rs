@@ -63,7 +63,7 @@ async fn carry_on(
         return Err(Failure::refused(text).hint(format!("`{resume}` carries it on")).into());
     }
     let options = ApplyOptions { command: format!("{command} {environment}"), ..ApplyOptions::default() };
-    let aim = Aim { environment, release: &open.release, asked: Asked::Apply };
+    let aim = Aim { opened: &opened, environment, release: &open.release, asked: Asked::Apply };
     let resume = |events, commands| opened.session.resume(first, options, events, commands);
     carry_out(context, &mut stops, aim, resume).await.map(|(_, ending)| ending)
 }

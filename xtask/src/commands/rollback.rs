@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, request: &Rollback) -> Result<Ending,
             format!("The open rollout of release {} on `{environment}` is ended and undone.", open.release);
         confirm(context, &mut stops, Confirmation { environment, needed, yes: request.yes, what: &what })
             .await?;
-        let aim = Aim { environment, release: &open.release, asked: Asked::Cancel };
+        let aim = Aim { opened: &opened, environment, release: &open.release, asked: Asked::Cancel };
         let options = options.clone();
         let cancel = |events, commands| session.resume(Some(Command::Cancel), options, events, commands);
         let (end, ending) = carry_out(context, &mut stops, aim, cancel).await?;
@@ -58,7 +58,7 @@ pub(super) async fn run(context: &Context, request: &Rollback) -> Result<Ending,
     let what = format!("`{environment}` returns to release {}.", plan.release);
     confirm(context, &mut stops, Confirmation { environment, needed, yes: request.yes, what: &what }).await?;
     let release = plan.release.clone();
-    let aim = Aim { environment, release: &release, asked: Asked::Apply };
+    let aim = Aim { opened: &opened, environment, release: &release, asked: Asked::Apply };
     // Here the outcome is that of the plan: to return is to succeed.
     let options = ApplyOptions { rollback_asked: false, ..options };
     let apply = |events, commands| session.apply(plan, options, events, commands);

@@ -5,7 +5,9 @@ use crate::{
     exit::{Asked, Exit},
     failure::Failure,
     reporter::{About, Ending},
+    reports,
     signals::{Stops, Then},
+    wire::Opened,
 };
 use deploy::{
     decide::End,
@@ -20,9 +22,11 @@ use std::sync::{
 use tokio::sync::mpsc;
 
 /// What a rollout is for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Aim<'a> {
-    /// The environment.
+    /// The environment, opened.
+    pub(super) opened: &'a Opened,
+    /// Its name.
     pub(super) environment: &'a str,
     /// The release that is to stand.
     pub(super) release: &'a str,
@@ -58,7 +62,8 @@ where
         true => Failure::Begun(error),
         false => Failure::Session(error),
     })?;
-    let Aim { environment, release, asked } = aim;
+    let Aim { opened, environment, release, asked } = aim;
+    reports::after_rollout(context, opened, release);
     let about = About { program: &context.program, environment, release, asked };
     let ending = Ending::of(&end, about, context.took());
     Ok((Some(end), ending))

@@ -5,12 +5,14 @@ mod github;
 mod json;
 mod patience;
 mod plain;
+mod retelling;
 mod timings;
 mod tty;
 mod turns;
 mod words;
 
 pub(crate) use ending::{About, Ending};
+pub(crate) use retelling::retell;
 
 use crate::{cli::Format, failure::Failure, paint::Paint};
 use deploy::plan::Plan;

@@ -81,7 +81,7 @@ impl Names {
         }
     }
 
-    fn unit(self, unit: &UnitId) -> String {
+    pub(super) fn unit(self, unit: &UnitId) -> String {
         unit.label_for(self.several_targets)
     }
 }
