@@ -15,7 +15,7 @@ use pipeline::{
     config::{Problems, find_root},
     digest::Digest,
     name::Name,
-    release::{Manifests, Release, ReleaseId, manifest},
+    release::{Kept, Manifests, Release, ReleaseId, manifest},
 };
 use std::{
     ffi::OsString,
@@ -88,29 +88,35 @@ pub(crate) fn environments(context: &Context) -> Result<Vec<Name>, Failure> {
 /// A release that was made before: by its name, or by the path of its manifest.
 pub(crate) fn find_release(context: &Context, opened: &Opened, text: &str) -> Result<Release, Failure> {
     if text.contains(['/', '.']) {
-        let path = Path::new(text);
-        return manifest::read(path).map_err(|error| {
-            SessionError::new(Kind::Usage, format!("cannot take the release of `{text}`"))
-                .because(error)
-                .into()
-        });
+        let mut release = manifest::read(Path::new(text)).map_err(|error| {
+            SessionError::new(Kind::Usage, format!("cannot take the release of `{text}`")).because(error)
+        })?;
+        kept(opened).find(&mut release);
+        return Ok(release);
     }
     let manifests = Manifests::new(&opened.root.join(STATE_FOLDER));
     let found = manifests.find(&ReleaseId(text.to_owned())).map_err(|error| {
         Failure::state(format!("cannot read the manifest of release `{text}`")).because(error)
     })?;
-    found.ok_or_else(|| {
-        let made = manifests.list().unwrap_or_default();
-        let made: Vec<String> = made.into_iter().map(|id| id.to_string()).collect();
-        let error = Failure::usage(format!("there is no release `{text}` here"));
-        let error = match made.is_empty() {
-            true => error.hint(format!("no release has been made here yet: `{}`", context.command("build"))),
-            false => error.hint(format!("releases that were made here: {}", made.join(", "))),
-        };
-        error
-            .hint("a release of another machine is given by its file: `--release release-manifest.json`")
-            .into()
-    })
+    if let Some(mut release) = found {
+        kept(opened).find(&mut release);
+        return Ok(release);
+    }
+    let made: Vec<String> =
+        manifests.list().unwrap_or_default().into_iter().map(|id| id.to_string()).collect();
+    let error = Failure::usage(format!("there is no release `{text}` here"));
+    let error = match made.is_empty() {
+        true => error.hint(format!("no release has been made here yet: `{}`", context.command("build"))),
+        false => error.hint(format!("releases that were made here: {}", made.join(", "))),
+    };
+    Err(error
+        .hint("a release of another machine is given by its file: `--release release-manifest.json`")
+        .into())
+}
+
+/// The executables that are kept in this project for another machine, or that another machine has handed over.
+pub(crate) fn kept(opened: &Opened) -> Kept {
+    Kept::new(&opened.root, &opened.root.join(STATE_FOLDER))
 }
 
 /// Runs the supervisor of an environment.

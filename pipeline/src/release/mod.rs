@@ -1,9 +1,11 @@
 //! The release: the immutable product of one commit, and `release-manifest.json`, its hand-over between jobs.
 
+pub mod kept;
 pub mod manifest;
 pub mod retention;
 mod scan;
 
+pub use kept::Kept;
 pub use manifest::Manifests;
 pub use scan::{ScanVerdict, Scans, WaivedFinding};
 
@@ -78,7 +80,8 @@ pub struct Artifact {
     pub digest: Digest,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// Where the bytes were when the release was made, on the machine that made it.
+    /// Where the bytes were when the release was made: relative to the project's root if they were below it, else on the
+    /// machine that made it.
     pub path: PathBuf,
 }
 
@@ -141,6 +144,15 @@ impl Artifact {
             size_bytes: metadata.len(),
             path: path.to_owned(),
         })
+    }
+
+    /// The same with a path that means the same in every checkout of the project, if the file is below its root.
+    #[must_use]
+    pub fn named_below(mut self, root: &Path) -> Self {
+        if let Ok(path) = self.path.strip_prefix(root) {
+            self.path = path.to_owned();
+        }
+        self
     }
 
     /// Reads the file again and compares it with what is recorded.

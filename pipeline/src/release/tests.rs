@@ -63,6 +63,55 @@ fn an_artifact_that_was_changed_removed_or_cannot_run_is_found_out() {
 }
 
 #[test]
+fn what_is_kept_is_found_by_another_checkout_that_has_not_built_it() {
+    let here = tempfile::tempdir().unwrap();
+    let root = here.path();
+    let kept = Kept::new(root, &root.join("state"));
+    let made = |content| release(None, artifact(root, content).named_below(root));
+    let old = made("old");
+    assert_eq!(old.services.values().next().unwrap().path.to_str(), Some("program"));
+    kept.keep(&old.services).unwrap();
+    let new = made("new");
+    kept.keep(&new.services).unwrap();
+    assert_eq!(
+        fs::read_dir(root.join("state/executables")).unwrap().count(),
+        1,
+        "the old one is kept no more"
+    );
+
+    // Another machine gets that folder alone, by somebody who forgets permissions.
+    let there = tempfile::tempdir().unwrap();
+    let root = there.path();
+    fs::create_dir_all(root.join("state/executables")).unwrap();
+    let digest = new.services.values().next().unwrap().digest;
+    let place = root.join("state/executables").join(digest.hex());
+    fs::write(&place, "new").unwrap();
+    let kept = Kept::new(root, &root.join("state"));
+    let (mut found, mut missed) = (new.clone(), old.clone());
+    kept.find(&mut found);
+    kept.find(&mut missed);
+    assert_eq!(found.services.values().next().unwrap().path, place);
+    assert_eq!(missed, old);
+
+    let executable = new.services.values().next().unwrap();
+    assert!(!kept.put_back(old.services.values().next().unwrap()).unwrap());
+    assert!(kept.put_back(executable).unwrap());
+    assert_eq!(Artifact::of_file(&root.join("program")).unwrap().digest, digest, "and it can be run");
+    assert!(!kept.put_back(executable).unwrap(), "it is there");
+    for outside in ["../program", "/program"] {
+        let outside = Artifact { path: outside.into(), ..executable.clone() };
+        assert!(!kept.put_back(&outside).unwrap(), "nothing is written outside the project");
+    }
+
+    // What is not what it is said to be is put nowhere.
+    fs::remove_file(root.join("program")).unwrap();
+    fs::write(&place, "bad").unwrap();
+    let error = kept.put_back(executable).unwrap_err().to_string();
+    assert!(error.contains(&digest.short()), "{error}");
+    assert!(!root.join("program").exists());
+}
+
+#[test]
 fn manifests_come_back_by_name_and_as_the_latest() {
     let state = tempfile::tempdir().unwrap();
     let manifests = Manifests::new(&state.path().join(".fairlead"));

@@ -92,7 +92,7 @@ async fn make(
             hint: hint(build, spec),
             source: Box::new(source),
         })?;
-        Ok((service.clone(), artifact))
+        Ok((service.clone(), artifact.named_below(&context.root)))
     };
     build.services.iter().map(read).collect()
 }

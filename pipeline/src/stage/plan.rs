@@ -165,7 +165,7 @@ fn plan_stage(
         _ if force => Why::Run(RunReason::Forced),
         _ if is_unreadable => Why::Run(RunReason::RecordUnreadable),
         None => Why::Run(RunReason::FirstTime),
-        Some(record) => match reason_to_run(stage, record, &fingerprint, &mut hashes).map_err(at)? {
+        Some(record) => match reason_to_run(context, stage, record, &fingerprint, &mut hashes).map_err(at)? {
             Some(reason) => Why::Run(reason),
             None => Why::Skip { since: record.at },
         },
@@ -176,6 +176,7 @@ fn plan_stage(
 
 /// Why a recorded run does not stand for a new one; `None` if it does.
 fn reason_to_run(
+    context: &Context,
     stage: &Stage,
     record: &Record,
     now: &Fingerprint,
@@ -192,7 +193,7 @@ fn reason_to_run(
         let Some(artifact) = record.artifacts.get(service) else {
             return Ok(Some(RunReason::ArtifactMissing(service.clone())));
         };
-        match hashes.digest(&artifact.path)? {
+        match hashes.digest(&context.root.join(&artifact.path))? {
             None => return Ok(Some(RunReason::ArtifactGone(artifact.path.clone()))),
             Some(found) if found != artifact.digest => {
                 return Ok(Some(RunReason::ArtifactChanged(artifact.path.clone())));

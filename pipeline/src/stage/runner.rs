@@ -6,7 +6,7 @@ use super::{
     made::{Made, Part},
     maker::ImageMaker,
     outlook, plan_stages, publish,
-    record::Record,
+    record::{Last, Record},
     run::Task,
     run_stage,
     scan::{self, Scanner},
@@ -17,7 +17,7 @@ use crate::{
     git::{self, Tree},
     image::labels::ImageLabels,
     name::Name,
-    release::{ReleaseId, StageVerdict},
+    release::{Kept, ReleaseId, StageVerdict},
     scan::Subject,
 };
 use futures::{
@@ -199,12 +199,27 @@ pub async fn run_stages(
 async fn plan(context: &Context, order: &Order<'_>) -> Result<Vec<StagePlan>, StageFailure> {
     let stages = default_test::looked_up(context, order.stages).await;
     let (context, force) = (context.clone(), order.force);
-    let planning = tokio::task::spawn_blocking(move || plan_stages(&context, &stages, force));
+    let planning = tokio::task::spawn_blocking(move || {
+        put_back(&context, &stages);
+        plan_stages(&context, &stages, force)
+    });
     let planned = planning.await.expect("planning does not panic");
     planned.map_err(|error| {
         let stage = error.stage().unwrap_or(StageName::Build);
         StageFailure { stage, service: None, is_told: false, error: Arc::new(error) }
     })
+}
+
+/// Puts executables that another machine has handed over where a build would have left them, if it is not here that they were
+/// made. What cannot be put back is missed by the plan, which then has it made anew.
+fn put_back(context: &Context, stages: &[Stage]) {
+    let kept = Kept::new(&context.root, &context.state);
+    for stage in stages.iter().filter(|stage| stage.name() == StageName::Build) {
+        let record = Last::read(&context.state, StageName::Build, stage.variant().as_ref()).record;
+        for artifact in record.iter().flat_map(|record| record.artifacts.values()) {
+            let _ = kept.put_back(artifact);
+        }
+    }
 }
 
 /// The verdict of a stage that was not asked for: an earlier pass still counts if nothing has changed since.

@@ -207,7 +207,11 @@ fn hint(kind: io::ErrorKind) -> &'static str {
 }
 
 /// [`write_atomic`] with the writing itself left open, so that a failure in it can be tested.
-fn write_atomic_with(
+/// The same for what is not held in memory: it is written by the function that is given.
+///
+/// # Errors
+/// Like [`write_atomic`], and those of the function.
+pub(crate) fn write_atomic_with(
     path: &Path,
     mode: u32,
     write: impl FnOnce(&mut File) -> io::Result<()>,

@@ -42,6 +42,11 @@ Examples:
   {program} deploy production --release 3f9a1c2b4d5e --yes
   {program} deploy production --plan plan.json  exactly what was planned, or nothing";
 
+pub(super) const BUILD: &str = "\
+Examples:
+  {program} build
+  {program} build production --hand-over        for a machine that deploys it and cannot build it";
+
 pub(super) const PLAN: &str = "\
 Examples:
   {program} plan local

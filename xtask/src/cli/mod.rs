@@ -121,6 +121,7 @@ pub(crate) enum Command {
     /// Run the project's tests, unless nothing has changed
     Test(Stage),
     /// Build the release: executables, and images where the environment runs images
+    #[command(after_help = help::BUILD)]
     Build(Build),
     /// Build the release, and scan its images and the configuration
     Scan(Build),
@@ -319,6 +320,9 @@ pub(crate) struct Build {
     /// Begin with this stage: those before it are taken as they passed last, whatever has changed since
     #[arg(long, value_name = "STAGE")]
     pub(crate) from: Option<FromStage>,
+    /// Keep its executables in .fairlead/executables, for another machine that gets that folder
+    #[arg(long)]
+    pub(crate) hand_over: bool,
 }
 
 /// A stage to begin with.

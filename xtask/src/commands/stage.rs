@@ -56,8 +56,13 @@ pub(super) async fn build(
         return Err(error.hint(why).into());
     }
     let mut stops = Stops::listen()?;
-    let request = Request { names, force: request.force, from: request.from.map(Into::into) };
-    let release = run_all(context, &opened, &mut stops, request).await?;
+    let build = Request { names, force: request.force, from: request.from.map(Into::into) };
+    let release = run_all(context, &opened, &mut stops, build).await?;
+    if let Some(release) = release.as_ref().filter(|_| request.hand_over) {
+        wire::kept(&opened)
+            .keep(&release.services)
+            .map_err(|error| Failure::state("cannot keep the executables of the release").because(error))?;
+    }
     let sentence = match release {
         Some(release) if publishes => format!("done: release {} was published", release.id),
         Some(release) if names == SCAN => {
