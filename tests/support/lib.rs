@@ -2,6 +2,7 @@
 //! that look at the outside world alone (sockets, `/proc`, files), never at what the program says of itself.
 
 mod browser;
+mod actions;
 mod chance;
 mod components;
 mod disk;
@@ -24,6 +25,7 @@ mod units;
 mod wait;
 
 pub use browser::Browser;
+pub use actions::{Actions, workflow_files, workflows};
 pub use chance::{Chance, variable};
 pub use components::{Engine, Generation, Registry};
 pub use disk::SmallDisk;

@@ -309,13 +309,22 @@ impl Background {
     /// # Panics
     /// If it does not end in time, or something that it left behind holds its pipes open.
     #[track_caller]
-    pub fn wait(mut self) -> Output {
+    pub fn wait(self) -> Output {
+        self.wait_within(DEADLINE)
+    }
+
+    /// The same for what takes longer than a rollout.
+    ///
+    /// # Panics
+    /// As [`Background::wait`].
+    #[track_caller]
+    pub fn wait_within(mut self, deadline: Duration) -> Output {
         while self.status.is_none() {
             self.status = self.child.try_wait().expect("our own child");
-            if self.begun.elapsed() > DEADLINE && self.status.is_none() {
+            if self.begun.elapsed() > deadline && self.status.is_none() {
                 self.kill();
                 let output = self.collect();
-                panic!("did not end within {DEADLINE:?}\n{output:?}");
+                panic!("did not end within {deadline:?}\n{output:?}");
             }
             if self.status.is_none() {
                 pause(Duration::from_millis(5));

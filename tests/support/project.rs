@@ -269,6 +269,14 @@ impl Project {
         Background::start(&mut command)
     }
 
+    /// Another program than ours, to be run as ours is: in the project's folder, with what ours is given.
+    pub fn tool(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.path).env_clear();
+        command.envs(environment(&self.path)).envs(self.variables.iter().cloned());
+        command
+    }
+
     /// Runs the program to its end.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Output {

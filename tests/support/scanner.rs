@@ -78,6 +78,16 @@ impl Trivy {
         fs::remove_dir_all(self.cache.path().join("db")).expect("a database");
     }
 
+    /// The folder that has `trivy`.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Where it keeps its database.
+    pub fn cache(&self) -> &Path {
+        self.cache.path()
+    }
+
     /// Puts it where a project's runs find it, before all else.
     pub fn install_for(&self, project: &mut Project) {
         let path = std::env::var("PATH").expect("tests have a PATH");

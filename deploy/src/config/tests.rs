@@ -282,6 +282,8 @@ fn variables_override_and_the_command_line_wins() {
         ("FAIRLEAD_GATES__SYNTHETIC__REQUESTS", "30"),
         ("FAIRLEAD_RELEASE", "is none of these"),
         ("FAIRLEAD_LOG", "debug"),
+        ("FAIRLEAD_REGISTRY_USERNAME", "somebody"),
+        ("FAIRLEAD_REGISTRY_PASSWORD", "with a login"),
         ("WEB_PORT", "9000"),
         ("WEB_HOST", "127.0.0.2"),
         ("LOG_LEVEL", "debug"),

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Variables that begin with `FAIRLEAD_` and are no overrides: those that units, migrations and hooks are given, and
-/// those that the command line reads itself.
+/// Variables that begin with `FAIRLEAD_` and are no overrides: those that units, migrations and hooks are given,
+/// those that the command line reads itself, and the login of the registry.
 pub const RESERVED: &[&str] = &[
     "FAIRLEAD_RELEASE",
     "FAIRLEAD_BUNDLE",
@@ -36,6 +36,8 @@ pub const RESERVED: &[&str] = &[
     "FAIRLEAD_LOG",
     "FAIRLEAD_STATE_DIR",
     "FAIRLEAD_YES",
+    "FAIRLEAD_REGISTRY_USERNAME",
+    "FAIRLEAD_REGISTRY_PASSWORD",
 ];
 
 /// The prefix of variables that tell hooks and smoke tests where the services answer; no override either.

@@ -40,10 +40,21 @@ impl Kept {
         for artifact in executables.values() {
             self.copy(artifact, &self.root.join(&artifact.path), &self.place(artifact.digest))?;
         }
-        let wanted: BTreeSet<OsString> =
-            executables.values().map(|artifact| artifact.digest.hex().into()).collect();
+        self.keep_only(executables.values().map(|artifact| artifact.digest))
+    }
+
+    /// Removes all that are kept but these.
+    ///
+    /// # Errors
+    /// If one cannot be removed; the error names it.
+    pub fn keep_only(&self, wanted: impl IntoIterator<Item = Digest>) -> io::Result<()> {
+        let wanted: BTreeSet<OsString> = wanted.into_iter().map(|digest| digest.hex().into()).collect();
         let at = |error| FileError::wrap("read", &self.folder, error);
-        for entry in fs::read_dir(&self.folder).map_err(at)? {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(at)?,
+        };
+        for entry in entries {
             let entry = entry.map_err(at)?;
             if !wanted.contains(&entry.file_name()) {
                 fs::remove_file(entry.path()).map_err(|e| FileError::wrap("remove", &entry.path(), e))?;

@@ -79,6 +79,9 @@ fn what_is_kept_is_found_by_another_checkout_that_has_not_built_it() {
         "the old one is kept no more"
     );
 
+    kept.keep_only([]).unwrap();
+    assert_eq!(fs::read_dir(root.join("state/executables")).unwrap().count(), 0);
+
     // Another machine gets that folder alone, by somebody who forgets permissions.
     let there = tempfile::tempdir().unwrap();
     let root = there.path();

@@ -12,7 +12,7 @@ use crate::{
 use deploy::STATE_FOLDER;
 use pipeline::{
     causes::in_one_line,
-    release::{Manifests, ReleaseId, retention::surplus},
+    release::{Kept, Manifests, ReleaseId, retention::surplus},
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -39,7 +39,8 @@ pub(super) async fn remove_old_releases(context: &Context, opened: &Opened, depl
             return kept(context, &text);
         }
     };
-    if let Err(error) = remove(&manifests, needed, deployed, keep) {
+    let removed = remove(&manifests, needed, deployed, keep);
+    if let Err(error) = removed.and_then(|()| remove_executables(&manifests, &wire::kept(opened))) {
         kept(context, &in_one_line(&error));
     }
 }
@@ -79,4 +80,18 @@ fn remove(
         }
     }
     surplus(&made, &needed, keep).iter().try_for_each(|id| manifests.remove(id))
+}
+
+/// Removes the executables of releases whose manifests are gone, as other machines have handed them over.
+fn remove_executables(manifests: &Manifests, kept: &Kept) -> std::io::Result<()> {
+    let mut wanted = Vec::new();
+    for id in manifests.list()? {
+        // Of one that cannot be read nobody knows what it needs.
+        let Ok(Some(release)) = manifests.find(&id) else { return Ok(()) };
+        wanted.extend(release.services.into_values().map(|artifact| artifact.digest));
+    }
+    let latest = manifests.latest().map_err(std::io::Error::other)?;
+    wanted
+        .extend(latest.into_iter().flat_map(|release| release.services.into_values()).map(|one| one.digest));
+    kept.keep_only(wanted)
 }

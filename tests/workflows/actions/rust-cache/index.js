@@ -1,0 +1,1 @@
+console.log("nothing is compiled in this test, so there is nothing to take up");
