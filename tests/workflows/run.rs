@@ -257,10 +257,27 @@ fn a_push_goes_from_test_to_reports_and_a_hand_may_take_it_back() {
     let inputs = ["environment=local", "operation=deploy", "strategy=blue-green", &release];
     repository.dispatch(&inputs).expect(0).says("blue-green");
     assert_eq!(http::health(repository.project.port("api"))["release"], second);
+    // That of a run is the one that is there already.
+    repository
+        .dispatch(&["environment=local", "operation=deploy", "from=1"])
+        .expect(0)
+        .says(&format!("nothing to do: release {second} already stands"));
     let hostile = "release=$(touch hostile)\"; touch hostile; \"";
     repository.dispatch(&["environment=local", "operation=deploy", hostile]).expect(1);
     assert!(!repository.machine().join("hostile").exists());
     assert_eq!(http::health(repository.project.port("api"))["release"], second);
+
+    // A rollout that is rolled back is no success, and its evidence is handed over.
+    repository.project.edit("fairlead.toml", |text| {
+        text.replacen("LOG_LEVEL = \"INFO\"", "LOG_LEVEL = \"INFO\"\nNOOGH_FAULT = \"never-ready\"", 1)
+    });
+    repository.project.commit();
+    let rolled_back = repository.push().expect(1).says("never-ready");
+    assert_succeeded(&rolled_back, &["Test", "Build", "Reports"]);
+    assert!(!succeeded(&rolled_back, "Deploy"), "{rolled_back:?}");
+    assert_eq!(http::health(repository.project.port("api"))["release"], second);
+    assert!(repository.folder.path().join("artifacts/deploy/local/dossier").is_dir());
+    repository.assert_nothing_is_given_away();
 
     repository.down("local");
     assert!(http::get(repository.project.port("api"), "/health").is_err());
