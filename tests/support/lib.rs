@@ -1,8 +1,8 @@
 //! What the black-box tests are made of: a project of its own for each test, the program as a user runs it, and judges
 //! that look at the outside world alone (sockets, `/proc`, files), never at what the program says of itself.
 
-mod browser;
 mod actions;
+mod browser;
 mod chance;
 mod components;
 mod disk;
@@ -24,8 +24,8 @@ mod tree;
 mod units;
 mod wait;
 
-pub use browser::Browser;
 pub use actions::{Actions, workflow_files, workflows};
+pub use browser::Browser;
 pub use chance::{Chance, variable};
 pub use components::{Engine, Generation, Registry};
 pub use disk::SmallDisk;

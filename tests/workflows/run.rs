@@ -59,15 +59,9 @@ impl Repository {
             // By which the runner of GitHub tells what a job has left behind.
             ("RUNNER_TRACKING_ID", TRACKED.into()),
         ];
-        let mut repository =
-            Self { project, actions: Actions::new(), folder, variables: Vec::new(), environment };
-        repository.variables.push(("FAIRLEAD_REPORTS", repository.reports().to_owned()));
-        repository
-    }
-
-    /// What is to be done of the reports: nothing is sent from here, and a program that cannot write them is not asked to.
-    fn reports(&self) -> &'static str {
-        if self.project.run(&["report", "--help"]).code == Some(0) { "files" } else { "off" }
+        // Nothing is sent from here.
+        let variables = vec![("FAIRLEAD_REPORTS", "files".to_owned())];
+        Self { project, actions: Actions::new(), folder, variables, environment }
     }
 
     /// The machine that deploys.
@@ -232,6 +226,10 @@ fn a_push_goes_from_test_to_reports_and_a_hand_may_take_it_back() {
     assert_eq!(manifest["stages"]["test"], "skipped-unchanged", "{manifest:#}");
     assert_eq!(manifest["services"]["api"]["path"], "bin/noogh-api");
     assert!(repository.artifact("reports/junit.xml").contains("<testsuites"));
+    let report = |repository: &Repository| {
+        repository.artifact(&format!("reports/{}/report.md", repository.project.release()))
+    };
+    assert!(report(&repository).contains("**local: succeeded**"), "{}", report(&repository));
     repository.assert_nothing_is_given_away();
 
     // A test that fails is in the way of everything, and what stands goes on.
@@ -240,7 +238,9 @@ fn a_push_goes_from_test_to_reports_and_a_hand_may_take_it_back() {
     repository.project.commit();
     let failed = repository.push().expect(1);
     assert!(!succeeded(&failed, "Test"), "{failed:?}");
-    assert_not_begun(&failed, &["Build", "Deploy", "Reports"]);
+    assert_not_begun(&failed, &["Build", "Deploy"]);
+    assert_succeeded(&failed, &["Reports"]);
+    assert!(report(&repository).contains("not made: the stage test failed"), "{}", report(&repository));
     repository.assert_serves(&first);
 
     // The machine knows what stands, so that the next release replaces it.
@@ -277,6 +277,8 @@ fn a_push_goes_from_test_to_reports_and_a_hand_may_take_it_back() {
     assert!(!succeeded(&rolled_back, "Deploy"), "{rolled_back:?}");
     assert_eq!(http::health(repository.project.port("api"))["release"], second);
     assert!(repository.folder.path().join("artifacts/deploy/local/dossier").is_dir());
+    let told = report(&repository);
+    assert!(told.contains("**local: rolled back (never-ready)**") && told.contains("Dossier"), "{told}");
     repository.assert_nothing_is_given_away();
 
     repository.down("local");

@@ -206,8 +206,7 @@ fn hint(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-/// [`write_atomic`] with the writing itself left open, so that a failure in it can be tested.
-/// The same for what is not held in memory: it is written by the function that is given.
+/// [`write_atomic`] for what is not held in memory: it is written by the function that is given.
 ///
 /// # Errors
 /// Like [`write_atomic`], and those of the function.
