@@ -3,7 +3,9 @@
 use crate::ground::{ENVIRONMENT, Ground};
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use std::fs;
-use tests::{Advisory, Generation, Output, TRIVY_VERSION, Trivy};
+use tests::{
+    Advisory, Generation, Output, TRIVY_VERSION, Trivy, assert_cyclonedx, assert_junit, assert_sarif,
+};
 
 const MANIFEST: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: api}\nspec:\n  selector: {matchLabels: {app: api}}\n  \
      template:\n    metadata: {labels: {app: api}}\n    spec:\n      containers:\n        - name: api\n          \
@@ -121,6 +123,13 @@ fn what_the_scanner_finds_stops_the_release_until_it_is_mended_or_waived() {
     assert_eq!(manifest["stages"]["scan"], "passed");
     let bill = fs::read_to_string(ground.project.state().join("scans/api.cdx.json")).expect("a bill");
     assert!(bill.contains("pkg:apk/alpine/busybox@1.36.1-r15"), "{bill}");
+    // Of all that, the report has what others read as they read it.
+    let report = ground.project.state().join("reports").join(ground.project.release());
+    assert_cyclonedx(&report.join("api.cdx.json"));
+    ["api.sarif", "configuration.sarif"].map(|name| assert_sarif(&report.join(name)));
+    assert_junit(&report.join("junit.xml"));
+    let told = fs::read_to_string(report.join("report.md")).expect("a report");
+    assert!(told.contains("### Waived") && told.contains("a test of it"), "{told}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::{fs, path::PathBuf};
-use tests::{Browser, Project, Shape, TRIVY_VERSION, Trivy};
+use tests::{Browser, Project, Shape, TRIVY_VERSION, Trivy, assert_junit, assert_sarif};
 
 /// A manifest with a few findings that stop nothing.
 const MANIFEST: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: api}\nspec:\n  selector: {matchLabels: {app: api}}\n  \
@@ -117,6 +117,9 @@ fn the_report_is_readable_in_a_browser_without_network_scripts_or_errors() {
     assert!(browser.complaints().len() >= 2, "an image and an error");
     fs::remove_file(&bad).expect("our own");
 
+    assert_sarif(&folder.join("configuration.sarif"));
+    assert_junit(&folder.join("junit.xml"));
+
     browser.open(&page, 1280, false);
     let picture = browser.picture();
     assert!(picture.starts_with(b"\x89PNG") && picture.len() > 20_000, "{} bytes", picture.len());
@@ -149,6 +152,7 @@ fn the_command_shows_the_same(project: &Project) {
     });
     project.commit();
     project.deploy().expect(1);
+    assert_junit(&project.state().join("reports").join(project.release()).join("junit.xml"));
     let text = project.run(&["report"]).expect(0).says(&project.release()).stdout;
     for words in ["not made: the stage test failed", "1 failed", "left: 4, right: 5"] {
         assert!(text.contains(words), "`{words}` is not in {text}");

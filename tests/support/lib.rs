@@ -18,6 +18,7 @@ mod program;
 mod project;
 mod recorder;
 mod scanner;
+mod schemas;
 mod shape;
 mod sockets;
 mod tree;
@@ -41,6 +42,7 @@ pub use program::{
 pub use project::Project;
 pub use recorder::{Recorder, Sample};
 pub use scanner::{Advisory, TRIVY_VERSION, Trivy};
+pub use schemas::{assert_cyclonedx, assert_junit, assert_sarif};
 pub use shape::{Service, Shape};
 pub use sockets::{listening_ports, listening_ports_of, listening_ports_of_each};
 pub use tree::Tree;

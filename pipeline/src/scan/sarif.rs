@@ -1,12 +1,15 @@
 //! What was found, in SARIF 2.1.0, for whoever shows it beside the code.
 
-use super::{Finding, Judgement, Severity, Subject, Waiver};
+use super::{Finding, Judgement, Package, Severity, Subject, Waiver};
 use crate::digest::Digest;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write};
 
 /// Where the schema of the format is published.
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
+
+/// Where the scanner tells of itself.
+const INFORMATION: &str = "https://trivy.dev/";
 
 /// One scan, and what it came to.
 #[derive(Debug, Clone)]
@@ -43,8 +46,7 @@ fn run(scan: &Scan<'_>) -> Value {
         .map(|(finding, waiver)| result(scan, finding, *waiver, index[finding.rule.as_str()]))
         .collect();
     let (name, version) = scan.scanner.rsplit_once(' ').unwrap_or((scan.scanner, ""));
-    let mut driver =
-        json!({ "name": name, "rules": rules.values().map(|finding| rule(finding)).collect::<Vec<_>>() });
+    let mut driver = json!({ "name": name, "informationUri": INFORMATION, "rules": rules.values().map(|finding| rule(finding)).collect::<Vec<_>>() });
     if !version.is_empty() {
         driver["version"] = version.into();
     }
@@ -61,6 +63,8 @@ fn rule(finding: &Finding) -> Value {
     let mut rule = json!({
         "id": finding.rule,
         "shortDescription": { "text": finding.title },
+        "fullDescription": { "text": format!("{}.", finding.title.trim_end_matches('.')) },
+        "help": { "text": help(finding) },
         "defaultConfiguration": { "level": level(finding.severity) },
         "properties": {
             "security-severity": score(finding.severity),
@@ -71,6 +75,16 @@ fn rule(finding: &Finding) -> Value {
         rule["helpUri"] = url.clone().into();
     }
     rule
+}
+
+/// What is to be done about it, as far as it is known: GitHub refuses a rule without.
+fn help(finding: &Finding) -> String {
+    let advice = finding.advice.clone().unwrap_or_else(|| match &finding.package {
+        Some(Package { name, fixed: Some(fixed), .. }) => format!("Take {name} {fixed} or newer."),
+        Some(Package { name, .. }) => format!("There is no fixed version of {name} yet."),
+        None => "Mend it where it was found, or waive it with a reason and a last day.".to_owned(),
+    });
+    finding.url.iter().fold(advice, |text, url| format!("{text} More of it: {url}"))
 }
 
 fn result(scan: &Scan<'_>, finding: &Finding, waiver: Option<&Waiver>, rule: usize) -> Value {
@@ -164,6 +178,11 @@ mod tests {
         let run = &document["runs"][0];
         assert_eq!(run["tool"]["driver"]["name"], "Trivy");
         assert_eq!(run["automationDetails"]["id"], "fairlead/image/api/");
+        let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+        let helps: Vec<_> = rules.iter().map(|rule| rule["help"]["text"].as_str().unwrap()).collect();
+        assert_eq!(helps[0], "Take busybox 2 or newer.");
+        assert_eq!(helps[1], "There is no fixed version of busybox yet.");
+        assert!(helps[2].starts_with("Mend it"), "{helps:?}");
         let results = run["results"].as_array().unwrap();
         let told: Vec<_> =
             results.iter().map(|one| (one["ruleId"].as_str().unwrap(), &one["level"])).collect();
