@@ -18,7 +18,10 @@ use pipeline::{
 use registry::{Artifact, Descriptor, Login, Options, Registry};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::{Mutex, OnceCell};
@@ -128,7 +131,8 @@ impl ImageMaker for EngineImages {
     async fn make(&self, order: &ImageOrder, news: News<'_>) -> Result<MadeImage, MakerError> {
         let connection = self.connection().await?;
         let named = name(&order.repository);
-        let hear = |event| tell(&news, event);
+        let sending = AtomicU64::new(FIRST_SENDING);
+        let hear = |event| tell(&news, &sending, event);
         let built = match &order.source {
             Source::Binary(binary) => {
                 let mut request = BinaryImage::new(binary);
@@ -233,8 +237,11 @@ fn name(repository: &Repository) -> ImageName {
     repository.to_string().parse().expect("a repository is a name of an image")
 }
 
+/// Bytes of a context from which on it is told how much was sent: less is sent in no time.
+const FIRST_SENDING: u64 = 16_000_000;
+
 /// Steps as one reads them: what was done and how long it took, or that it was there; what was written as lines.
-fn tell(news: &News<'_>, event: BuildEvent) {
+fn tell(news: &News<'_>, sending: &AtomicU64, event: BuildEvent) {
     let seconds = |took: Duration| format!("{:.1} s", took.as_secs_f64());
     match event {
         BuildEvent::StepCached { step } => (news.step)(format!("cached {step}")),
@@ -245,7 +252,12 @@ fn tell(news: &News<'_>, event: BuildEvent) {
         BuildEvent::Warning { message } => (news.step)(format!("warning: {message}")),
         BuildEvent::StepBegan { step } | BuildEvent::StepDone { step, .. } => (news.line)(step.to_string()),
         BuildEvent::Output { line, .. } => (news.line)(line),
-        BuildEvent::Sending { bytes } => (news.line)(format!("sending the context: {bytes} bytes")),
+        BuildEvent::Sending { bytes } if bytes >= sending.load(Ordering::Relaxed) => {
+            // Each time that it has doubled: a log on which nothing is redrawn is not to be filled with it.
+            sending.store(bytes.saturating_mul(2), Ordering::Relaxed);
+            (news.line)(format!("sending the context: {} MB so far", bytes / 1_000_000));
+        }
+        BuildEvent::Sending { .. } => {}
         BuildEvent::Sent { .. } => {}
     }
 }
