@@ -5,6 +5,7 @@
 
 pub mod adapter;
 pub mod config;
+pub mod github;
 pub mod record;
 pub mod run;
 pub mod session;

@@ -11,6 +11,7 @@ pub mod event;
 pub mod failpoint;
 pub mod fingerprint;
 pub mod git;
+pub mod github;
 pub mod image;
 pub mod journal;
 pub mod name;

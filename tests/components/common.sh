@@ -1,4 +1,4 @@
-# Shared by `engine` and `registry`: where their programs come from. Sourced, never run.
+# Shared by the scripts beside it: where their programs come from. Sourced, never run.
 #
 # Programs are Debian's packages, unpacked into a cache folder and run from there: nothing is installed in the system, so
 # that no service starts by itself, both generations of an engine stand side by side, and a machine that has its own is

@@ -4,11 +4,10 @@ use crate::{
     cli::{self, Cli, Command, Format},
     commands,
     context::Context,
-    engines,
     exit::Exit,
     failure::Failure,
     paint::Paint,
-    wire,
+    parts, wire,
 };
 use clap::{ColorChoice, FromArgMatches as _};
 use std::{
@@ -70,7 +69,7 @@ fn in_foreground(
         Err(failure) => return tell_without_reporter(&failure, global.format),
     };
     let exit = runtime.block_on(async {
-        let context = Context::new(program, global, variables);
+        let context = Context::new(program, global, variables, command.tells());
         match commands::run(&context, command).await {
             Ok(None) => Exit::Done,
             Ok(Some(ending)) => {
@@ -80,9 +79,7 @@ fn in_foreground(
             Err(failure) => {
                 let failure = match failure {
                     // Whoever comes back from it has not become another program.
-                    Failure::NeedsEngines => engines::become_linked(&context.variables, arguments, &|text| {
-                        context.narrator.note(text);
-                    }),
+                    Failure::NeedsParts(needed) => parts::become_linked(&context, needed, arguments),
                     failure => failure,
                 };
                 context.narrator.fail(&failure);

@@ -1,7 +1,7 @@
 //! What every command has at hand: where it runs, what was asked for, and whom to tell.
 
 use crate::{
-    cli::{Colour, Format, Global},
+    cli::{Colour, Format, Global, Tells},
     output::Output,
     paint::Paint,
     reporter::{Narrator, Style, Verbosity, stderr_is_terminal},
@@ -28,12 +28,14 @@ pub(crate) struct Context {
     pub(crate) redactor: Redactor,
     /// Whether someone is there to answer a question.
     pub(crate) is_interactive: bool,
+    /// What GitHub is told by the command.
+    pub(crate) tells: Tells,
     started: Instant,
 }
 
 impl Context {
     /// The context of this process.
-    pub(crate) fn new(program: String, global: Global, variables: Variables) -> Self {
+    pub(crate) fn new(program: String, global: Global, variables: Variables, tells: Tells) -> Self {
         let is_set = |name: &str| variables.get(OsStr::new(name)).is_some_and(|value| !value.is_empty());
         let term = variables.get(OsStr::new("TERM")).and_then(|term| term.to_str());
         let is_terminal = stderr_is_terminal(term);
@@ -71,6 +73,7 @@ impl Context {
             variables,
             redactor: Redactor::default(),
             is_interactive,
+            tells,
             started: Instant::now(),
         }
     }

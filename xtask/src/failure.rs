@@ -3,6 +3,7 @@
 use crate::{
     exit::Exit,
     paint::{Paint, Tone},
+    parts::Parts,
 };
 use deploy::session::{Kind, SessionError};
 use serde_json::{Value, json};
@@ -24,8 +25,8 @@ pub(crate) enum Failure {
     },
     /// The operator asked for the end before anything was changed.
     Stopped,
-    /// The environment needs Docker engines, and this program was built without them. Nothing was done yet.
-    NeedsEngines,
+    /// The command needs parts that this program was built without. Nothing was done yet.
+    NeedsParts(Parts),
     /// Nobody reads what is printed any more. Not an error.
     ClosedPipe,
 }
@@ -59,7 +60,7 @@ impl Failure {
                 Kind::Locked | Kind::Bug => Exit::of_error(error.kind),
                 Kind::Usage | Kind::Stage | Kind::Refused | Kind::State => Exit::Interrupted,
             },
-            Self::Config { .. } | Self::NeedsEngines => Exit::Usage,
+            Self::Config { .. } | Self::NeedsParts(_) => Exit::Usage,
             Self::Stopped => Exit::Interrupted,
             Self::ClosedPipe => Exit::Done,
         }
@@ -74,9 +75,7 @@ impl Failure {
                 format!("{rendered}\n\n{}: {next}\n", paint.tone(Tone::Title, "hint"))
             }
             Self::Stopped => "interrupted: nothing was changed\n".to_owned(),
-            Self::NeedsEngines => {
-                "error: this build of the program does not know Docker engines\n".to_owned()
-            }
+            Self::NeedsParts(parts) => format!("error: {}\n", parts.missing()),
             Self::ClosedPipe => String::new(),
         }
     }
@@ -100,9 +99,9 @@ impl Failure {
                 "problems": problems,
                 "exit-code": exit_code,
             }),
-            Self::NeedsEngines => json!({
+            Self::NeedsParts(parts) => json!({
                 "kind": "usage",
-                "message": "this build of the program does not know Docker engines",
+                "message": parts.missing(),
                 "causes": [],
                 "hints": [],
                 "exit-code": exit_code,

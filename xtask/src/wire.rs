@@ -1,6 +1,6 @@
 //! The seam to the other rooms: where their libraries are called, and their errors become ours.
 
-use crate::{context::Context, engines, failure::Failure};
+use crate::{cli::Tells, context::Context, engines, failure::Failure, parts};
 use deploy::{
     STATE_FOLDER,
     adapter::{process::supervisor, router},
@@ -42,8 +42,16 @@ pub(crate) struct Opened {
     pub(crate) session: Session,
 }
 
-/// Loads the configuration of an environment.
+/// Loads the configuration of the environment that a command is for.
 pub(crate) fn configuration(context: &Context, environment: &str) -> Result<(PathBuf, Loaded), Failure> {
+    load_configuration(context, environment, context.tells)
+}
+
+fn load_configuration(
+    context: &Context,
+    environment: &str,
+    tells: Tells,
+) -> Result<(PathBuf, Loaded), Failure> {
     let root = root(context)?;
     let variables = context.variables.iter();
     // A variable that is not text is no override of ours.
@@ -57,13 +65,21 @@ pub(crate) fn configuration(context: &Context, environment: &str) -> Result<(Pat
         variables: &variables.collect(),
     };
     let loaded = load(&request).map_err(|problems| config_failure(context, &problems))?;
-    engines::know(&loaded)?;
+    parts::know(context, &loaded, tells)?;
     Ok((root, loaded))
 }
 
-/// Opens an environment.
+/// Opens the environment that a command is for.
 pub(crate) fn open(context: &Context, environment: &str) -> Result<Opened, Failure> {
-    let (root, loaded) = configuration(context, environment)?;
+    open_configured(context, configuration(context, environment)?)
+}
+
+/// Opens an environment beside it, of which GitHub is told nothing.
+pub(crate) fn open_other(context: &Context, environment: &str) -> Result<Opened, Failure> {
+    open_configured(context, load_configuration(context, environment, Tells::Nothing)?)
+}
+
+fn open_configured(context: &Context, (root, loaded): (PathBuf, Loaded)) -> Result<Opened, Failure> {
     let (variables, redactor) = (context.variables.clone(), context.redactor.clone());
     let tool = tool()?;
     let platforms = engines::platforms(context, &loaded, &tool)?;

@@ -321,6 +321,9 @@ impl State {
 }
 
 impl Phase {
+    /// What the way back is called.
+    pub const BACK: &'static str = "rolling back";
+
     /// Its name in events and logs.
     pub fn word(&self) -> &'static str {
         match self {
@@ -328,7 +331,7 @@ impl Phase {
             Self::Forward => "rolling out",
             Self::Verifying => "verifying",
             Self::Collecting { .. } => "collecting evidence",
-            Self::Back { .. } => "rolling back",
+            Self::Back { .. } => Self::BACK,
             Self::Settling { .. } => "settling",
             Self::Finished(_) => "finished",
         }

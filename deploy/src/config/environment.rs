@@ -31,6 +31,12 @@ pub struct Environment {
     /// Whether a release must have been scanned; where `protected`, it must.
     #[serde(default)]
     pub scan: ScanNeed,
+    /// Whether GitHub is told of the rollouts here.
+    #[serde(default)]
+    pub github: bool,
+    /// Where people find what was deployed.
+    #[serde(default)]
+    pub url: Option<String>,
     /// Where units stand: at least one, all of one kind. No two hold the stable ports on the same address.
     pub targets: BTreeMap<Name, Target>,
     /// Groups of targets, one after the other; none: all are reached together. Each target is in one of them, each has a

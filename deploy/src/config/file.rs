@@ -5,7 +5,7 @@ use super::defaults;
 use pipeline::{
     config::{
         file::{CheckTimings, FileSection},
-        scalar::{Address, ByteSize, EngineAddress, EnvName, FileName, HttpPath, Share, Span},
+        scalar::{Address, ByteSize, EngineAddress, EnvName, FileName, HttpPath, Share, Span, WebUrl},
     },
     name::Name,
     secret::SecretRef,
@@ -28,6 +28,11 @@ pub struct EnvironmentFile {
     /// Whether a release must have been scanned to come here, where the project scans at all (`stages.scan`).
     #[serde(default)]
     pub scan: ScanNeed,
+    /// Whether GitHub is told of the rollouts here, as deployments of an environment of this name.
+    #[serde(default)]
+    pub github: bool,
+    /// Where people find what was deployed, as GitHub shows it beside a deployment.
+    pub url: Option<WebUrl>,
     /// Where the units stand, by name.
     pub targets: BTreeMap<Name, TargetSection>,
     /// Groups of targets that a rollout reaches one after the other, in this order. Without it, all targets are reached

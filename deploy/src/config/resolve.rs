@@ -63,6 +63,8 @@ pub fn resolve(
         name: name.clone(),
         protected: file.protected,
         scan: file.scan,
+        github: file.github,
+        url: file.url.as_ref().map(ToString::to_string),
         targets,
         waves,
         strategy: strategy(&file.strategy),

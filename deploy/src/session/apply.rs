@@ -166,6 +166,7 @@ impl Session {
         let plan = Arc::new(plan);
         let scribe = self.scribe(&plan, &held)?;
         let (told, events) = (events.clone(), scribe.before(events));
+        let (letters, events) = self.letters(&plan, events);
         let (requests, run) = (Arc::new(self.requests()), plan.run.clone());
         let (ear, commands) = Ear::begin(requests, run, held.generation, commands, events.clone());
         let rollout = Rollout {
@@ -190,6 +191,9 @@ impl Session {
         };
         let end = rollout.run(state, resumed, commands).await;
         scribe.finish(&told);
+        if let Some(letters) = letters {
+            letters.finish();
+        }
         if matches!(end, Ok(End::Finished(_))) {
             self.leave_nothing(&rollout.targets).await;
         }

@@ -9,6 +9,7 @@ mod error;
 mod freeze;
 mod images;
 mod lease;
+mod letters;
 mod planning;
 mod platform;
 mod processes;
@@ -21,6 +22,7 @@ mod wanted;
 use crate::{
     config::Loaded,
     event::Event,
+    github::Outbox,
     plan::Plan,
     record::RecordStore,
     state::State,
@@ -74,6 +76,10 @@ pub struct Session {
     vault: Vault,
     /// What happened before a rollout, for its journal.
     before: Mutex<Vec<pipeline::event::Event>>,
+    /// What GitHub is to be told.
+    outbox: Outbox,
+    /// The run of a workflow that this is part of, as people open it.
+    run_url: Option<String>,
 }
 
 /// How a plan is carried out.
@@ -131,8 +137,21 @@ impl Session {
         redactor: Redactor,
     ) -> Self {
         let state = root.join(crate::STATE_FOLDER).join(loaded.environment.name.as_str());
+        let outbox = Outbox::new(&state, loaded.environment.name.clone());
+        let run_url = pipeline::github::run_url(&variables);
         let vault = Vault::new(root.clone(), vault::key_path(&state), variables, redactor.clone());
-        Self { root, state, loaded, tool, platforms, redactor, vault, before: Mutex::default() }
+        Self {
+            root,
+            state,
+            loaded,
+            tool,
+            platforms,
+            redactor,
+            vault,
+            before: Mutex::default(),
+            outbox,
+            run_url,
+        }
     }
 
     /// Remembers what happened before a rollout: it is told first in the rollout's journal.

@@ -7,8 +7,8 @@ pub use stages::{BuildSection, ImageStageSection, PublishSection, ScanSection, S
 use super::{
     defaults,
     scalar::{
-        Address, BuildPlatform, BuildWord, ByteSize, EnvName, FileName, HeaderName, HttpPath, ImagePrefix,
-        JsonPointer, Mode, Span, StatusRange,
+        Address, BuildPlatform, BuildWord, ByteSize, EnvName, FileName, GithubRepository, HeaderName,
+        HttpPath, ImagePrefix, JsonPointer, Mode, Span, StatusRange,
     },
 };
 use crate::{name::Name, secret::SecretRef};
@@ -30,9 +30,20 @@ pub struct ProjectFile {
     pub services: BTreeMap<Name, ServiceSection>,
     /// Where images are published; without it, they stay on the engine that made them.
     pub registry: Option<RegistrySection>,
+    /// Where GitHub is told of deployments, checks and releases.
+    #[serde(default)]
+    pub github: GithubSection,
     /// How a release is tested and built.
     #[serde(default)]
     pub stages: StagesSection,
+}
+
+/// What is known of GitHub. The server is that of `GITHUB_API_URL`, else github.com; the token that of `GITHUB_TOKEN`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct GithubSection {
+    /// The repository. Without it, it is that of `GITHUB_REPOSITORY`, or where git's remote `origin` leads to.
+    pub repository: Option<GithubRepository>,
 }
 
 /// The project as a whole.

@@ -38,6 +38,7 @@ pub const RESERVED: &[&str] = &[
     "FAIRLEAD_YES",
     "FAIRLEAD_REGISTRY_USERNAME",
     "FAIRLEAD_REGISTRY_PASSWORD",
+    "FAIRLEAD_WITHOUT_GITHUB",
 ];
 
 /// The prefix of variables that tell hooks and smoke tests where the services answer; no override either.

@@ -2,8 +2,8 @@
 
 use super::{
     file::{
-        ArtifactSource, CheckSection, MigrationSection, ProjectFile, RegistrySection, ScanSection,
-        ServiceSection, StagesSection,
+        ArtifactSource, CheckSection, GithubSection, MigrationSection, ProjectFile, RegistrySection,
+        ScanSection, ServiceSection, StagesSection,
     },
     findings::Findings,
     problem::{Problem, hints},
@@ -30,6 +30,8 @@ pub struct Project {
     pub services: BTreeMap<Name, ServiceSection>,
     /// Where images are published, if they are. Every service can have a repository there.
     pub registry: Option<RegistrySection>,
+    /// What is known of GitHub.
+    pub github: GithubSection,
     /// How a release is tested and built. Every command has a program.
     pub stages: StagesSection,
 }
@@ -54,6 +56,7 @@ impl Project {
             keep_reports: file.project.keep_reports,
             services: file.services,
             registry: file.registry,
+            github: file.github,
             stages: file.stages,
         }
     }

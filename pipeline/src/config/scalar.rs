@@ -127,6 +127,12 @@ forms! {
     /// The name of a vulnerability or of a rule, e.g. `CVE-2024-0727`, `KSV017`, `private-key`.
     RuleId(String) = "^[A-Za-z][A-Za-z0-9_.:-]{1,98}[A-Za-z0-9]$", "a name of a vulnerability or rule",
         "it as the finding has it, such as \"CVE-2024-0727\", \"KSV017\" or \"private-key\"";
+    /// A repository on GitHub, e.g. `team/shop`.
+    GithubRepository(crate::github::Repository) = "^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$", "a repository on GitHub",
+        "its owner and its name, such as \"team/shop\"";
+    /// An address that people open, e.g. `https://shop.example`.
+    WebUrl(String) = "^https?://[!-~]+$", "an address that people open",
+        "an address such as \"https://shop.example\", without a login in it";
     /// A day, e.g. `2027-03-31`.
     Day(jiff::civil::Date) = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "a day",
         "year, month and day, such as \"2027-03-31\"";
@@ -167,6 +173,7 @@ forms_of_others! {
     EngineAddress: image::engine::Address, address;
     ImagePrefix: super::image_prefix::Prefix, prefix;
     BuildWord: image::words::Word, word;
+    GithubRepository: crate::github::Repository, repository;
     BuildPlatform: image::words::Platform, platform;
 }
 
@@ -329,6 +336,11 @@ checked_texts! {
     EnvName: |text| {
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         !text.is_empty() && text.bytes().all(is_word) && !text.as_bytes()[0].is_ascii_digit()
+    };
+    WebUrl: |text| {
+        let rest = text.strip_prefix("https://").or(text.strip_prefix("http://")).unwrap_or_default();
+        let host = rest.split('/').next().unwrap_or_default();
+        !host.is_empty() && !host.contains('@') && rest.bytes().all(|byte| byte.is_ascii_graphic()) && text.len() <= 2000
     };
     FileName: |text| {
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';

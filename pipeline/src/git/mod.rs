@@ -158,6 +158,30 @@ pub fn commit_time(folder: &Path) -> Option<u64> {
     String::from_utf8_lossy(&time).trim().parse().ok()
 }
 
+/// The commits up to this one since the last tag of this form before it, newest first, at most so many: each its short hash
+/// and what it does. With the tag, if there is one.
+///
+/// # Errors
+/// If git does not know the commit, or fails for another reason.
+pub fn log_since(
+    folder: &Path,
+    commit: &str,
+    tags: &str,
+    most: usize,
+) -> Result<(Option<String>, Vec<String>), GitError> {
+    let (before, matching) = (format!("{commit}^"), format!("--match={tags}"));
+    let args: [&OsStr; 4] = ["--tags".as_ref(), "--abbrev=0".as_ref(), matching.as_ref(), before.as_ref()];
+    // There may be no such tag, and no commit before this one.
+    let tag = run(folder, "describe", &args, DEADLINE).ok().flatten();
+    let tag = tag.map(|tag| String::from_utf8_lossy(&tag).trim().to_owned()).filter(|tag| !tag.is_empty());
+    let range = tag.as_ref().map_or_else(|| commit.to_owned(), |tag| format!("{tag}..{commit}"));
+    let count = format!("--max-count={most}");
+    let args: [&OsStr; 5] =
+        [count.as_ref(), "--no-merges".as_ref(), "--format=%h %s".as_ref(), range.as_ref(), "--".as_ref()];
+    let log = run(folder, "log", &args, DEADLINE)?.unwrap_or_default();
+    Ok((tag, String::from_utf8_lossy(&log).lines().map(str::to_owned).collect()))
+}
+
 /// Where the repository comes from, as a URL without a login in it; `None` if it has no remote `origin`.
 pub fn origin(folder: &Path) -> Option<String> {
     let args = ["get-url", "origin"].map(OsStr::new);

@@ -53,6 +53,21 @@ Examples:
   {program} plan production --release 3f9a1c2b4d5e --out plan.json
   {program} plan local --format json | jq .services";
 
+pub(super) const GITHUB_REPORT: &str = "\
+Looks at .fairlead/reports/junit.xml and .fairlead/scans, as `test` and `scan` left them. What scans have
+found goes to code scanning as well. Needs GITHUB_TOKEN with `checks: write` and `security-events: write`.
+
+Examples:
+  {program} github report";
+
+pub(super) const GITHUB_RELEASE: &str = "\
+The tag is `release-` and the release's name. The notes are the commits since the last such tag. The manifest
+goes with it, and every file of .fairlead/reports/RELEASE. Needs GITHUB_TOKEN with `contents: write`.
+
+Examples:
+  {program} github release
+  {program} github release 3f9a1c2b4d5e";
+
 pub(super) const SIMULATE: &str = "\
 Examples:
   {program} simulate local --fault api/1=never-ready

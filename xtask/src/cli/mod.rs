@@ -135,12 +135,60 @@ pub(crate) enum Command {
     /// Show what nothing needs any more in the registry; remove it with --yes
     #[command(after_help = help::PRUNE)]
     Prune(Prune),
+    /// Tell GitHub of checks and releases, and of what it has not heard yet
+    #[command(subcommand)]
+    Github(Github),
     /// Stop every unit of an environment on this machine
     Down(Down),
     #[command(name = "__supervisor", hide = true, disable_help_flag = true)]
     Supervisor(Background),
     #[command(name = "__router", hide = true, disable_help_flag = true)]
     Router(Background),
+}
+
+/// What GitHub is told.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Github {
+    /// Report failed tests and findings of scans beside the lines of the commit, as a check run
+    #[command(after_help = help::GITHUB_REPORT)]
+    Report,
+    /// Make a release of what was made here, with its notes and files
+    #[command(after_help = help::GITHUB_RELEASE)]
+    Release(GithubRelease),
+    /// Send what GitHub was not told of the rollouts of an environment, in its order
+    Send(Environment),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GithubRelease {
+    /// The release: its name, or the path of a release-manifest.json; the one that was made last if left out
+    #[arg(value_name = "RELEASE")]
+    pub(crate) release: Option<String>,
+}
+
+/// What a command tells GitHub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tells {
+    /// Nothing.
+    Nothing,
+    /// How a rollout goes, which nobody is in a hurry to undo: the part that does it may be built before.
+    Deploy,
+    /// How a rollout goes that must not wait for anything.
+    Rollback,
+    /// Something of its own: without the part that does it there is nothing to do.
+    Itself,
+}
+
+impl Command {
+    /// What it tells GitHub.
+    pub(crate) fn tells(&self) -> Tells {
+        match self {
+            Self::Deploy(_) => Tells::Deploy,
+            Self::Rollback(_) | Self::Resume(_) | Self::Promote(_) | Self::Cancel(_) => Tells::Rollback,
+            Self::Github(_) | Self::Plan(Plan { comment: Some(_), .. }) => Tells::Itself,
+            _ => Tells::Nothing,
+        }
+    }
 }
 
 /// Which environment.
@@ -198,8 +246,33 @@ pub(crate) struct Plan {
     /// Write the plan to a file, for `deploy --plan`
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Show the plan in a comment of a pull request on GitHub, which is kept up to date: of that of this workflow, or of
+    /// this number
+    #[arg(long, value_name = "NUMBER", num_args = 0..=1, require_equals = true, default_missing_value = "this")]
+    pub(crate) comment: Option<Pull>,
     #[command(flatten)]
     pub(crate) source: Source,
+}
+
+/// A pull request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pull {
+    /// That of this run of a workflow.
+    This,
+    /// By its number.
+    Number(u64),
+}
+
+impl std::str::FromStr for Pull {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(number @ 1..) => Ok(Self::Number(number)),
+            _ if text == "this" => Ok(Self::This),
+            _ => Err("the number of a pull request is expected"),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use crate::{
 
 /// Examines an environment.
 pub(super) async fn run(context: &Context, request: &Environment) -> Result<Ending, Failure> {
-    if let Err(error @ Failure::NeedsEngines) = wire::configuration(context, &request.environment) {
+    if let Err(error @ Failure::NeedsParts(_)) = wire::configuration(context, &request.environment) {
         return Err(error);
     }
     let findings = findings(context, &request.environment).await;

@@ -6,6 +6,7 @@ mod data;
 mod deploy;
 mod doctor;
 mod down;
+mod github;
 mod logs;
 mod plan;
 mod protection;
@@ -49,6 +50,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Option<En
         Command::Report(request) => report::run(context, &request).map(Some),
         Command::Doctor(request) => doctor::run(context, &request).await.map(Some),
         Command::Prune(request) => prune::run(context, &request).await,
+        Command::Github(request) => github::run(context, &request).await.map(Some),
         Command::Down(request) => down::run(context, &request).await.map(Some),
         // These have runtimes of their own; see `app`.
         Command::Supervisor(background) => crate::wire::supervisor(background.arguments).await.map(|()| None),

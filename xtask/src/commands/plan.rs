@@ -8,6 +8,8 @@ use crate::{
     cli::{Plan as Request, Source},
     context::Context,
     failure::Failure,
+    github,
+    paint::Paint,
     render,
     signals::{Stops, Then},
     stages,
@@ -40,6 +42,12 @@ pub(super) async fn run(context: &Context, request: &Request) -> Result<(), Fail
         wire::write_plan(path, &plan)?;
         let carry_out = context.command(&format!("deploy {environment} --plan {}", path.display()));
         context.narrator.note(&format!("the plan was written: `{carry_out}` carries it out"));
+    }
+    if let Some(pull) = request.comment {
+        let text = render::plan(&plan, Paint::OFF);
+        let about = format!("plan {environment}");
+        let title = format!("Plan for `{environment}`: release {}", plan.release);
+        github::comment(context, &opened, &mut stops, pull, (&about, &title, &text)).await;
     }
     Ok(())
 }

@@ -32,7 +32,7 @@ pub(super) async fn remove_old_releases(context: &Context, opened: &Opened, depl
     let needed = match tokio::time::timeout(DEADLINE, needed(context)).await {
         Ok(Ok(needed)) => needed,
         // This program cannot ask an environment that has engines. One that deploys there can, and will.
-        Ok(Err(Failure::NeedsEngines)) => return,
+        Ok(Err(Failure::NeedsParts(_))) => return,
         Ok(Err(failure)) => return kept(context, failure.to_text(crate::paint::Paint::OFF).trim_end()),
         Err(_) => {
             let text = format!("the environments did not say within {} s what they need", DEADLINE.as_secs());
@@ -57,7 +57,7 @@ fn kept(context: &Context, why: &str) {
 async fn needed(context: &Context) -> Result<BTreeSet<ReleaseId>, Failure> {
     let mut needed = BTreeSet::new();
     for name in wire::environments(context)? {
-        let opened = wire::open(context, name.as_str())?;
+        let opened = wire::open_other(context, name.as_str())?;
         needed.extend(opened.session.needed_releases().await?.into_iter().map(ReleaseId));
     }
     Ok(needed)

@@ -7,6 +7,7 @@ use crate::{
     context::Context,
     engines,
     failure::Failure,
+    github,
     paint::Paint,
     stages,
     wire::{self, Opened},
@@ -99,6 +100,7 @@ async fn of_environment(context: &Context, opened: &Opened) -> Vec<Finding> {
     let mut findings = vec![writable(state), space(state)];
     findings.extend(scanner(context, opened).await);
     let places = opened.session.places();
+    findings.extend(github::examine(context, opened));
     findings.extend(engines::examine(context, &opened.loaded, &places).await);
     for place in &places {
         findings.extend(of_target(context, opened, place).await);

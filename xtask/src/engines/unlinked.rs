@@ -1,7 +1,7 @@
 //! A program that was built without them.
 
 use super::Needed;
-use crate::{commands::Prunable, context::Context, doctor::Finding, failure::Failure};
+use crate::{commands::Prunable, context::Context, doctor::Finding, failure::Failure, parts::Parts};
 use deploy::{
     config::Loaded,
     session::{Place, Platforms, Tool},
@@ -27,7 +27,7 @@ pub(crate) async fn router(_: &Place) -> Option<u32> {
 
 /// Nobody.
 pub(crate) fn maker(_: &Context, _: &Loaded) -> Result<Arc<dyn ImageMaker>, Failure> {
-    Err(Failure::NeedsEngines)
+    Err(Failure::NeedsParts(Parts::DOCKER))
 }
 
 /// Nothing that could be removed: there is none.
@@ -40,7 +40,7 @@ pub(crate) async fn look(
     _: &BTreeSet<Repository>,
     _: &Needed,
 ) -> Result<(Prunable, Removal), Failure> {
-    Err(Failure::NeedsEngines)
+    Err(Failure::NeedsParts(Parts::DOCKER))
 }
 
 impl Removal {

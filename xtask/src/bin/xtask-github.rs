@@ -1,0 +1,5 @@
+//! `cargo xtask` with GitHub.
+
+fn main() -> std::process::ExitCode {
+    fairlead::main()
+}
