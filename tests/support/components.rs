@@ -255,6 +255,44 @@ impl Drop for Registry {
     }
 }
 
+/// A server that validates requests against GitHub's own description of its API, and answers by it. It keeps no state.
+#[derive(Debug)]
+pub struct Description {
+    folder: TempDir,
+    address: String,
+}
+
+impl Description {
+    /// The one of this process, started when it is first asked for.
+    ///
+    /// # Panics
+    /// If it cannot be started, with what the script says.
+    #[track_caller]
+    pub fn shared() -> &'static Self {
+        static DESCRIPTION: Shared<Description> = Shared::new();
+        DESCRIPTION.get(|| {
+            let folder = folder("fl-github");
+            run("github", ["up"].as_ref(), folder.path(), Some(std::process::id()));
+            let address = fs::read_to_string(folder.path().join("address")).expect("its address");
+            Self { folder, address }
+        })
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The description itself, an OpenAPI document.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub fn document(&self) -> serde_json::Value {
+        let text = fs::read(self.folder.path().join("description.json")).expect("the description");
+        serde_json::from_slice(&text).expect("a document")
+    }
+}
+
 /// Something that is started at most once in a process, also when the first attempt panics.
 struct Shared<T> {
     value: OnceLock<T>,

@@ -90,7 +90,19 @@ pub fn program_with_engines() -> &'static Path {
     })
 }
 
-/// The same with fail points, in the folder of [`program_with_fail_points`].
+/// Builds the program with GitHub, once in each test run, and says where it is.
+///
+/// # Panics
+/// If it does not build.
+pub fn program_with_github() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let made = cargo_build(&["-p", "xtask", "--features", "github", "--bin", "xtask-github"]);
+        made.get("xtask-github").expect("cargo makes what it is asked for").clone()
+    })
+}
+
+/// The one with engines, with fail points, in the folder of [`program_with_fail_points`].
 ///
 /// # Panics
 /// If it does not build.

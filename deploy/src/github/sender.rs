@@ -176,6 +176,11 @@ impl Work {
         loop {
             let Some(number) = self.outbox.waiting()?.first().copied() else { return Ok(()) };
             let what = self.outbox.read(number)?.what;
+            // Its deployment was refused, which was told then.
+            if matches!(what, What::Status(_)) && self.outbox.number_of(what.key())?.is_none() {
+                self.outbox.put_aside(number)?;
+                continue;
+            }
             match self.deliver(&what, number <= old).await? {
                 Ok(()) => self.outbox.remove(number)?,
                 Err(trouble) => {
@@ -235,14 +240,10 @@ impl Work {
                     Err(trouble) => Ok(Err(trouble)),
                 }
             }
-            What::Status(wanted) => match self.outbox.number_of(&wanted.key)? {
-                Some(number) => Ok(self.post.status(number, wanted, look).await),
-                None => Ok(Err(Trouble::Invalid {
-                    doing: "a status of a deployment".to_owned(),
-                    message: "its deployment was refused before".to_owned(),
-                    errors: Vec::new(),
-                })),
-            },
+            What::Status(wanted) => {
+                let number = self.outbox.number_of(&wanted.key)?.unwrap_or_default();
+                Ok(self.post.status(number, wanted, look).await)
+            }
         }
     }
 }

@@ -290,7 +290,7 @@ async fn what_is_refused_for_good_does_not_stand_in_the_way_of_the_rest() {
         Trouble::Invalid { doing: String::new(), message: "No ref found".to_owned(), errors: Vec::new() };
     let (taken, told, left) = sent(folder.path(), &[invalid], END_DEADLINE).await;
     assert_eq!((taken.len(), left.waiting), (0, 0), "its statuses go with it");
-    assert!(matches!(told.first(), Some(Told::Refused { .. })), "{told:?}");
+    assert!(matches!(told.as_slice(), [Told::Refused { .. }]), "it is told once: {told:?}");
     fill(folder.path());
     let (taken, _, left) = sent(folder.path(), &[], END_DEADLINE).await;
     assert_eq!((taken.len(), left.waiting), (3, 0));

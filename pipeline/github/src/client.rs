@@ -265,3 +265,68 @@ fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHAT: What<'static> = What { doing: "a deployment", permission: "deployments: write" };
+
+    fn meaning(status: u16, headers: &[(&'static str, &str)], body: &str) -> Trouble {
+        let status = StatusCode::from_u16(status).expect("a status");
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().expect("a header")));
+        let now = Timestamp::from_second(1_000_000).expect("a time");
+        trouble(WHAT, status, &headers.collect(), body.as_bytes(), now, true).expect("no success")
+    }
+
+    #[test]
+    fn a_limit_is_told_from_a_missing_permission() {
+        let message = r#"{"message":"no"}"#;
+        let wait = |trouble| match trouble {
+            Trouble::RateLimited { wait, .. } => Some(wait.as_secs()),
+            _ => None,
+        };
+        assert_eq!(wait(meaning(403, &[], message)), None);
+        assert_eq!(wait(meaning(403, &[("retry-after", "7")], message)), Some(7));
+        assert_eq!(wait(meaning(429, &[], message)), Some(60));
+        let used_up = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1000009")];
+        assert_eq!(wait(meaning(403, &used_up, message)), Some(10));
+        // What is left says nothing of a limit, and neither does a clock that is ahead.
+        let left = [("x-ratelimit-remaining", "1"), ("x-ratelimit-reset", "1000009")];
+        assert_eq!(wait(meaning(403, &left, message)), None);
+        let past = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "5")];
+        assert_eq!(wait(meaning(403, &past, message)), Some(1));
+        assert_eq!(wait(meaning(403, &[], r#"{"message":"You exceeded a secondary rate limit"}"#)), Some(60));
+    }
+
+    #[test]
+    fn what_github_says_of_each_field_is_told() {
+        let body = r#"{"message":"Validation Failed","errors":[
+            {"resource":"Deployment","field":"ref","code":"missing"}, "No ref found", {"message":"odd"}]}"#;
+        let trouble = meaning(422, &[], body).to_string();
+        assert!(trouble.contains("(Deployment ref missing; No ref found; odd)"), "{trouble}");
+        let strange = meaning(422, &[], r#"{"message":"no","errors":"one text"}"#).to_string();
+        assert!(strange.contains("(one text)"), "{strange}");
+    }
+
+    #[test]
+    fn an_answer_of_a_machine_in_between_is_an_outage() {
+        let trouble = meaning(502, &[], "<html>Bad Gateway</html>");
+        assert!(trouble.may_pass() && trouble.may_have_taken_hold(), "{trouble:?}");
+        assert!(trouble.to_string().contains("502 Bad Gateway"), "{trouble}");
+    }
+
+    #[test]
+    fn a_token_that_no_header_can_hold_is_refused_before_anything_is_sent() {
+        let place = Place {
+            server: pipeline::github::Server::of(&pipeline::secret::Variables::new()).expect("GitHub"),
+            repository: "team/shop".parse().expect("a repository"),
+        };
+        for token in ["", "  ", "two words", "line\nbreak", "\u{e4}"] {
+            let refused = Client::new(&place, &Secret::new(token.as_bytes().to_vec()));
+            assert!(matches!(refused, Err(Trouble::Unauthorised { .. })), "{token:?}");
+        }
+    }
+}
