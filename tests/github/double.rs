@@ -199,6 +199,11 @@ impl Double {
         })
     }
 
+    /// What was wrong up to now, which then does not count against the test.
+    fn take_wrong(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().wrong)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -327,4 +332,27 @@ async fn validate(parts: &http::request::Parts, body: Bytes) -> Result<Value, St
         return Err(format!("{}: {}", answer.status, String::from_utf8_lossy(&body)));
     }
     Ok(serde_json::from_slice(&body).unwrap_or_default())
+}
+
+/// The control of all other tests here: requests and answers that GitHub's description does not allow are found.
+#[test]
+fn what_the_description_does_not_allow_is_found() {
+    let double = Double::start();
+    let ask = |path: &str| {
+        let answer = tests::http::get(double.port, &format!("/repos/{REPOSITORY}{path}"));
+        answer.unwrap_or_else(|error| panic!("{error}")).status
+    };
+    assert_eq!(ask("/deployments?per_page=100"), 401, "it has no token");
+    assert_eq!(double.take_wrong(), [""; 0]);
+    assert_eq!(ask("/deployments?per_page=many"), 422);
+    assert_eq!(double.take_wrong().len(), 1);
+    assert_eq!(ask("/no-such-thing"), 422);
+    assert_eq!(double.take_wrong().len(), 1);
+
+    let template = "/repos/{owner}/{repo}/deployments/{deployment_id}/statuses";
+    let complain = |status, body: Value| Checker::shared().complain(template, "GET", status, &body);
+    assert_eq!(complain(200, json!([])), None);
+    assert!(complain(200, json!([{ "state": "success" }])).is_some(), "most of it is missing");
+    assert!(complain(200, json!({})).is_some(), "it is no list");
+    assert!(complain(202, json!([])).is_some(), "there is no such answer");
 }

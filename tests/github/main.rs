@@ -6,6 +6,7 @@ mod checker;
 mod double;
 mod ground;
 mod outage;
+mod parts;
 mod reports;
 mod rollouts;
 mod world;

@@ -41,6 +41,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 impl Parts {
     /// Docker engines alone.
+    #[cfg(any(test, not(feature = "docker")))]
     pub(crate) const DOCKER: Self = Self { docker: true, github: false };
 
     /// GitHub alone.

@@ -42,13 +42,19 @@ mod tests {
             permission: "deployments: write",
             message: "Resource not accessible by integration".to_owned(),
         };
-        insta::assert_snapshot!(told(&Told::Stopped { trouble }), @"");
+        insta::assert_snapshot!(
+            told(&Told::Stopped { trouble }),
+            @"warning: GitHub is not told: GitHub does not allow a deployment: Resource not accessible by integration; give the job `permissions: deployments: write`; workflows of a pull request from a fork never have it"
+        );
         let trouble = Trouble::Unavailable {
             doing: "a deployment".to_owned(),
             message: "502 Bad Gateway".to_owned(),
             may_have_taken_hold: true,
         };
-        insta::assert_snapshot!(told(&Told::Delayed { trouble }), @"");
+        insta::assert_snapshot!(
+            told(&Told::Delayed { trouble }),
+            @"GitHub cannot be reached for a deployment: 502 Bad Gateway; it is tried again, nothing waits for it"
+        );
     }
 
     #[test]
