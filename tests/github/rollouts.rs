@@ -100,3 +100,21 @@ fn without_a_token_everything_works_and_github_hears_it_later() {
     assert!(ground.github.statuses().last().is_some_and(|line| line.starts_with("1 success: ")));
     ground.run(&["doctor"]).expect(0).says("team/shop at");
 }
+
+#[test]
+fn who_wants_github_to_be_left_alone_has_it_told_later_and_a_stage_that_prints_the_token_is_masked() {
+    let mut ground = Ground::new();
+    ground.edit("fairlead.toml", |text| {
+        text.replace(
+            "[stages.test]\ncommand = [\"true\"]",
+            "[stages.test]\ncommand = [\"printenv\", \"GITHUB_TOKEN\"]",
+        )
+    });
+    ground.commit();
+    ground.project.set_variable("FAIRLEAD_WITHOUT_GITHUB", "1");
+    ground.run(&["deploy", "--verbose"]).expect(0).says("***").says("it was to be left alone");
+    assert_eq!(ground.github.requests(), [""; 0]);
+    ground.project.set_variable("FAIRLEAD_WITHOUT_GITHUB", "");
+    ground.run(&["github", "send"]).expect(0);
+    assert!(ground.github.statuses().last().is_some_and(|line| line.starts_with("1 success: ")));
+}

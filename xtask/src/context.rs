@@ -7,8 +7,11 @@ use crate::{
     reporter::{Narrator, Style, Verbosity, stderr_is_terminal},
 };
 use deploy::model::Millis;
-use pipeline::secret::{Redactor, Variables};
-use std::{ffi::OsStr, io::IsTerminal as _, time::Instant};
+use pipeline::{
+    github::TOKEN,
+    secret::{Redactor, Secret, Variables},
+};
+use std::{ffi::OsStr, io::IsTerminal as _, os::unix::ffi::OsStrExt as _, time::Instant};
 
 /// What every command has at hand.
 pub(crate) struct Context {
@@ -64,6 +67,11 @@ impl Context {
         };
         let is_interactive =
             is_watched && std::io::stdin().is_terminal() && matches!(format, Format::Tty | Format::Plain);
+        let redactor = Redactor::default();
+        // Stages and hooks see it as they see every variable, and may print it.
+        if let Some(token) = variables.get(OsStr::new(TOKEN)) {
+            redactor.learn(&Secret::new(token.as_bytes().trim_ascii().to_vec()));
+        }
         Self {
             program,
             stderr_paint: style.paint,
@@ -71,7 +79,7 @@ impl Context {
             narrator: Narrator::new(&style),
             global,
             variables,
-            redactor: Redactor::default(),
+            redactor,
             is_interactive,
             tells,
             started: Instant::now(),

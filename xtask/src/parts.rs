@@ -101,7 +101,8 @@ pub(crate) fn know(context: &Context, loaded: &Loaded, tells: Tells) -> Result<(
     if needed.but(Parts::HERE).is_none() { Ok(()) } else { Err(Failure::NeedsParts(needed)) }
 }
 
-fn is_without_github(context: &Context) -> bool {
+/// Whether GitHub is left alone, because somebody wants it so or because the part that speaks to it could not be built.
+pub(crate) fn is_without_github(context: &Context) -> bool {
     variable(context, WITHOUT_GITHUB).is_some_and(|value| !value.is_empty())
 }
 

@@ -59,12 +59,10 @@ pub(crate) fn has_token(context: &Context) -> bool {
     token(context).is_some()
 }
 
-/// The token, which is masked from now on.
+/// The token, which is masked since this process began.
 fn token(context: &Context) -> Option<Secret> {
     let value = context.variables.get(OsStr::new(TOKEN))?.as_bytes().trim_ascii();
-    let secret = (!value.is_empty()).then(|| Secret::new(value.to_vec()))?;
-    context.redactor.learn(&secret);
-    Some(secret)
+    (!value.is_empty()).then(|| Secret::new(value.to_vec()))
 }
 
 /// Where GitHub is and which repository is meant.
@@ -108,7 +106,7 @@ pub(crate) fn begin(context: &Context, opened: &Opened) -> Option<Sender> {
         context.narrator.note(&note);
         return None;
     }
-    if !cfg!(feature = "github") {
+    if !cfg!(feature = "github") || parts::is_without_github(context) {
         return None;
     }
     start(context, opened).map_err(|failure| warn(context, &says::short(&failure))).ok()
@@ -134,7 +132,7 @@ pub(crate) fn start(context: &Context, opened: &Opened) -> Result<Sender, Failur
 /// Waits for what is left to be sent, at most until the deadline; what is left after that is told, and changes nothing.
 pub(crate) async fn finish(context: &Context, opened: &Opened, stops: &mut Stops, sender: Option<Sender>) {
     let environment = opened.loaded.environment.name.as_str();
-    let Some(sender) = sender else { return finish_unlinked(context, opened) };
+    let Some(sender) = sender else { return finish_without(context, opened) };
     let waiting = sender.waiting();
     if waiting > 0 {
         let seconds = END_DEADLINE.as_secs();
@@ -152,16 +150,19 @@ pub(crate) async fn finish(context: &Context, opened: &Opened, stops: &mut Stops
     }
 }
 
-/// A program that does not speak to GitHub: one that does is built now that nothing waits for it, if there was no time
-/// before.
-fn finish_unlinked(context: &Context, opened: &Opened) {
+/// Nobody has spoken to GitHub. If there was no time to build the part that does, it is built now that nothing waits for it.
+fn finish_without(context: &Context, opened: &Opened) {
+    let is_without = parts::is_without_github(context);
     let waiting = waiting_in(opened);
-    if waiting == 0 || !opened.loaded.environment.github || !has_token(context) {
+    // What was in the way of a program that speaks to it has been told.
+    let is_told = cfg!(feature = "github") && !is_without;
+    if waiting == 0 || is_told || !opened.loaded.environment.github || !has_token(context) {
         return;
     }
     let environment = opened.loaded.environment.name.as_str();
     let sent = match parts::is_for_later(context) {
         true => tokio::task::block_in_place(|| parts::send_with_linked(context, environment)),
+        false if is_without => Err("it was to be left alone".to_owned()),
         false => Err("this build of the program does not speak to it".to_owned()),
     };
     if let Err(why) = sent {

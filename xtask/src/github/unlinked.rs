@@ -25,7 +25,6 @@ impl Tongue {
 }
 
 /// Never called: a program becomes one that speaks to GitHub before it does.
-#[expect(clippy::unused_async, reason = "as in a program that speaks to it")]
 pub(crate) async fn send_comment(
     _: &Context,
     tongue: &Tongue,
@@ -37,13 +36,11 @@ pub(crate) async fn send_comment(
 }
 
 /// Never called.
-#[expect(clippy::unused_async, reason = "as in a program that speaks to it")]
 pub(crate) async fn send_report(_: &Context, tongue: &Tongue, _: &Reported) -> Result<(), Failure> {
     match tongue.0 {}
 }
 
 /// Never called.
-#[expect(clippy::unused_async, reason = "as in a program that speaks to it")]
 pub(crate) async fn send_release(_: &Context, tongue: &Tongue, _: Published) -> Result<String, Failure> {
     match tongue.0 {}
 }
