@@ -55,7 +55,7 @@ pub(super) async fn cancel(context: &Context, request: &Cancel) -> Result<Ending
             };
             let aim = Aim { opened: &opened, environment, release: &open.release, asked };
             let resume = |events, commands| opened.session.resume(Some(command), options, events, commands);
-            carry_out(context, &opened, &mut stops, aim, resume).await.map(|(_, ending)| ending)
+            carry_out(context, &mut stops, aim, resume).await.map(|(_, ending)| ending)
         }
     }
 }

@@ -67,7 +67,7 @@ pub(super) async fn run(context: &Context, request: &Deploy) -> Result<Ending, F
     };
     let aim = Aim { opened: &opened, environment, release: &release, asked: Asked::Apply };
     let apply = |events, commands| opened.session.apply(plan, options, events, commands);
-    let (_, ending) = carry_out(context, &opened, &mut stops, aim, apply).await?;
+    let (_, ending) = carry_out(context, &mut stops, aim, apply).await?;
     if ending.exit == Exit::Done {
         // Whoever stops it leaves the rest for the next deploy; this one is done.
         stops.guard(retention::remove_old_releases(context, &opened, &release), || Then::Leave).await;

@@ -65,5 +65,5 @@ async fn carry_on(
     let options = ApplyOptions { command: format!("{command} {environment}"), ..ApplyOptions::default() };
     let aim = Aim { opened: &opened, environment, release: &open.release, asked: Asked::Apply };
     let resume = |events, commands| opened.session.resume(first, options, events, commands);
-    carry_out(context, &opened, &mut stops, aim, resume).await.map(|(_, ending)| ending)
+    carry_out(context, &mut stops, aim, resume).await.map(|(_, ending)| ending)
 }

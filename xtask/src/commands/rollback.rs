@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context, request: &Rollback) -> Result<Ending,
         let aim = Aim { opened: &opened, environment, release: &open.release, asked: Asked::Cancel };
         let options = options.clone();
         let cancel = |events, commands| session.resume(Some(Command::Cancel), options, events, commands);
-        let (end, ending) = carry_out(context, &opened, &mut stops, aim, cancel).await?;
+        let (end, ending) = carry_out(context, &mut stops, aim, cancel).await?;
         // It may have been past the point where it can be cancelled; then it is a past rollout like any other.
         if end != Some(End::Finished(Outcome::Succeeded)) {
             return Ok(ending);
@@ -62,5 +62,5 @@ pub(super) async fn run(context: &Context, request: &Rollback) -> Result<Ending,
     // Here the outcome is that of the plan: to return is to succeed.
     let options = ApplyOptions { rollback_asked: false, ..options };
     let apply = |events, commands| session.apply(plan, options, events, commands);
-    carry_out(context, &opened, &mut stops, aim, apply).await.map(|(_, ending)| ending)
+    carry_out(context, &mut stops, aim, apply).await.map(|(_, ending)| ending)
 }

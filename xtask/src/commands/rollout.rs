@@ -42,7 +42,6 @@ pub(super) struct Aim<'a> {
 /// What went wrong before or beside it. The failure of the rollout itself is an ending.
 pub(super) async fn carry_out<F>(
     context: &Context,
-    opened: &Opened,
     stops: &mut Stops,
     aim: Aim<'_>,
     begin: impl FnOnce(Events, mpsc::UnboundedReceiver<Command>) -> F,
@@ -52,7 +51,7 @@ where
 {
     let (commands, receiver) = mpsc::unbounded_channel();
     let (events, has_begun) = noticing_the_beginning(context.narrator.deploy_events());
-    let telling = github::begin(context, opened);
+    let telling = github::begin(context, aim.opened);
     let work = begin(events, receiver);
     let told = || {
         let sentence = "stopping at the next safe point; press Ctrl-C again to leave at once (resume later)";
@@ -62,7 +61,7 @@ where
         Then::Wait
     };
     let Some(end) = stops.guard(work, told).await else { return Ok((None, left_at_once(context, aim))) };
-    github::finish(context, opened, stops, telling).await;
+    github::finish(context, aim.opened, stops, telling).await;
     let end = end.map_err(|error| match has_begun.load(Ordering::Relaxed) {
         true => Failure::Begun(error),
         false => Failure::Session(error),
