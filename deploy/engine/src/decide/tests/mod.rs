@@ -1,6 +1,8 @@
 //! The engine on simulated fleets: what an operator would see.
 
 mod generate;
+mod moments;
+mod pauses;
 mod properties;
 mod regressions;
 mod remembered;

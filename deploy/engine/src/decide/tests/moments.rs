@@ -1,0 +1,236 @@
+//! Single decisions at moments that are made by hand: what the simulated fleet never does, and boundaries to the
+//! millisecond.
+
+use super::*;
+use crate::{
+    check::{Answer, Health},
+    model::{Action, Exit, IntentId, Traffic, UnitFacts, UnitPhase},
+    port::{EffectError, GateResult},
+    samples::{WaveShape, rolling},
+    state::{Effect, Pause},
+};
+
+const NOW: Millis = 1_000_000;
+
+/// A rollout at one moment: what it remembers, and what is seen.
+struct Moment {
+    plan: Plan,
+    state: State,
+    seen: Observation,
+}
+
+impl Moment {
+    /// On the way forward, with nothing that stands.
+    fn forward(shape: &Shape) -> Self {
+        let plan = plan_of(shape);
+        let state = State { phase: Phase::Forward, begun: true, ..State::new(&plan, NOW) };
+        Self { plan, state, seen: Observation { now: NOW, ..Observation::default() } }
+    }
+
+    /// Lets a unit of the only service stand, and be well for a while: in traffic if it serves.
+    fn with(mut self, word: &str, target: &str, slot: u16, step: Step) -> Self {
+        let unit = unit(word, target, slot);
+        let track = Track { step, since: NOW - 5_000, attempts: 0, not_before: 0, given_up: false };
+        let service = self.state.services.get_mut(&unit.service).expect("it is planned");
+        service.units.insert(unit.clone(), track);
+        let facts = UnitFacts {
+            unit: unit.clone(),
+            phase: UnitPhase::Running,
+            address: None,
+            other_ports: Vec::new(),
+            handle: String::new(),
+            release: word.to_owned(),
+            weight: if step == Step::Serving { 100 } else { 0 },
+            in_flight: 0,
+            traffic: Traffic::default(),
+            started_at: NOW - 5_000,
+        };
+        let health = [3_000, 2_000, 1_000, 0]
+            .into_iter()
+            .fold(Health::default(), |health, ago| health.with(NOW - ago, Answer::Pass));
+        self.seen.units.insert(unit, (facts, health));
+        self
+    }
+
+    /// Three units on the only target, which serve.
+    fn with_three(self, word: &str) -> Self {
+        (0..3).fold(self, |moment, slot| moment.with(word, "local", slot, Step::Serving))
+    }
+
+    /// A unit is no longer reported.
+    fn vanishes(&mut self, unit: &UnitId) {
+        assert!(self.seen.units.remove(unit).is_some());
+    }
+
+    /// A unit's process has ended by a signal.
+    fn is_killed(&mut self, unit: &UnitId) {
+        let (facts, _) = self.seen.units.get_mut(unit).expect("it stands");
+        facts.phase = UnitPhase::Exited(Exit { code: None, signal: Some(9), out_of_memory: false, at: NOW });
+    }
+
+    /// Decides, and goes on from that: so much later, when units have answered once more.
+    fn decide(&mut self, after: Millis) -> Decision {
+        let decision = decide(&self.plan, &self.state, &self.seen);
+        self.state = decision.next.clone();
+        self.seen.effects.clear();
+        self.seen.now += after;
+        for (_, health) in self.seen.units.values_mut() {
+            *health = std::mem::take(health).with(self.seen.now, Answer::Pass);
+        }
+        decision
+    }
+
+    /// What the only intent under way came to is heard of.
+    fn hears(&mut self, result: Result<Effect, EffectError>) {
+        let ids: Vec<IntentId> = self.state.flights.keys().copied().collect();
+        let [id] = ids[..] else { panic!("not one under way: {:?}", self.state.flights) };
+        self.seen.effects.push((id, result));
+    }
+
+    fn step(&self, unit: &UnitId) -> Step {
+        self.state.services[&unit.service].units[unit].step
+    }
+}
+
+fn unit(word: &str, target: &str, slot: u16) -> UnitId {
+    let (service, target) = ("api".parse().expect("a name"), target.parse().expect("a name"));
+    UnitId { service, target, slot, bundle: bundle(word) }
+}
+
+/// What is asked for, in words.
+fn asked(decision: &Decision) -> Vec<String> {
+    let words = |action: &Action| match action.unit() {
+        Some(unit) => format!("{} {}/{} {}", action.verb(), unit.target, unit.slot, bundle_word(unit)),
+        None => action.verb().to_owned(),
+    };
+    decision.intents.iter().map(|intent| words(&intent.action)).collect()
+}
+
+fn cause(reason: ReasonCode) -> Failure {
+    Failure { reason, unit: None, service: None, message: String::new(), at: NOW }
+}
+
+/// A container that was removed by hand, a process that the machine lost with a restart of its supervisor.
+#[test]
+fn a_new_unit_that_vanishes_is_replaced_and_counts_as_killed() {
+    for (failure_limit, replaced) in [(1, true), (0, false)] {
+        let mut moment = Moment::forward(&Shape { failure_limit, ..Shape::default() })
+            .with("new", "local", 0, Step::Serving)
+            .with("old", "local", 1, Step::Serving)
+            .with("old", "local", 2, Step::Serving);
+        moment.vanishes(&unit("new", "local", 0));
+        let decision = moment.decide(0);
+        let failures: Vec<_> = decision.next.failures.iter().map(|f| (f.reason, f.unit.clone())).collect();
+        assert_eq!(failures, [(ReasonCode::Killed, Some(unit("new", "local", 0)))]);
+        let expected = if replaced { "start local/0 new" } else { "collect" };
+        assert_eq!(asked(&decision), [expected]);
+    }
+}
+
+#[test]
+fn an_old_unit_that_vanishes_is_known_to_be_gone_and_counts_as_nothing() {
+    let mut moment = Moment::forward(&Shape::default()).with_three("old");
+    moment.vanishes(&unit("old", "local", 1));
+    let decision = moment.decide(0);
+    assert_eq!(moment.step(&unit("old", "local", 1)), Step::Gone);
+    assert_eq!(decision.next.failures, []);
+    // Its place is the first to be filled.
+    assert_eq!(asked(&decision), ["start local/1 new"]);
+}
+
+/// Where units leave before others come, a pause fills the places that the rollout made free, and no others.
+fn paused_without_surge() -> Moment {
+    let mut moment =
+        Moment::forward(&Shape { strategy: rolling(0, 1), ..Shape::default() }).with_three("old");
+    moment.state.pause = Pause::Asked;
+    moment
+}
+
+#[test]
+fn a_place_that_the_rollout_made_free_is_filled_although_it_pauses() {
+    let mut moment = paused_without_surge().with("old", "local", 1, Step::Stopping);
+    assert_eq!(asked(&moment.decide(100)), ["stop local/1 old"]);
+    moment.hears(Ok(Effect::Done));
+    moment.vanishes(&unit("old", "local", 1));
+    assert_eq!(asked(&moment.decide(0)), ["start local/1 new"]);
+}
+
+#[test]
+fn the_place_of_a_unit_that_vanished_is_not_filled_while_the_rollout_pauses() {
+    let mut moment = paused_without_surge();
+    moment.vanishes(&unit("old", "local", 1));
+    assert_eq!(asked(&moment.decide(100)), [""; 0]);
+    assert_eq!(moment.step(&unit("old", "local", 1)), Step::Gone);
+    assert_eq!(moment.state.pause, Pause::Reached);
+    // Whoever promotes it begins there.
+    moment.seen.commands.push(Command::Promote);
+    assert_eq!(asked(&moment.decide(0)), ["start local/1 new"]);
+}
+
+#[test]
+fn the_place_of_a_unit_that_was_killed_is_not_filled_while_the_rollout_pauses() {
+    let mut moment = paused_without_surge();
+    moment.is_killed(&unit("old", "local", 1));
+    assert_eq!(asked(&moment.decide(100)), ["stop local/1 old"]);
+    moment.hears(Ok(Effect::Done));
+    moment.vanishes(&unit("old", "local", 1));
+    assert_eq!(asked(&moment.decide(0)), [""; 0]);
+    assert_eq!(moment.state.pause, Pause::Reached);
+}
+
+/// A test runner that found no tests exits well all the same.
+#[test]
+fn smoke_tests_of_which_none_was_run_hold_the_rollout() {
+    let mut moment = Moment::forward(&Shape::default()).with_three("new");
+    moment.state.phase = Phase::Verifying;
+    assert_eq!(asked(&moment.decide(100)), ["verify"]);
+    let none = GateResult { samples: 0, errors: 0, slow: 0, excerpt: Vec::new() };
+    moment.hears(Ok(Effect::Gate(none)));
+    moment.decide(0);
+    let Phase::Collecting { cause, hold: true } = &moment.state.phase else {
+        panic!("not held: {:?}", moment.state.phase)
+    };
+    assert_eq!(cause.reason, ReasonCode::NoEvidence);
+}
+
+/// The way back needs the stable port where it was; whatever is in its way may go.
+#[test]
+fn a_port_that_cannot_be_moved_back_is_tried_again_after_eight_seconds() {
+    let mut moment = Moment::forward(&Shape::default()).with_three("new");
+    if let Some(from) = &mut moment.plan.services[0].from {
+        from.port = 9_000;
+    }
+    moment.state.phase = Phase::Back { cause: cause(ReasonCode::Cancelled) };
+    assert_eq!(asked(&moment.decide(0)), ["prepare"]);
+    let message = "the port is taken".to_owned();
+    moment.hears(Err(EffectError::Terminal { reason: ReasonCode::PrepareFailed, message }));
+    assert_eq!(asked(&moment.decide(7_999)), [""; 0]);
+    assert_eq!(asked(&moment.decide(1)), [""; 0]);
+    assert_eq!(asked(&moment.decide(0)), ["prepare"]);
+    assert!(matches!(moment.state.phase, Phase::Back { .. }));
+}
+
+/// What has failed three times ahead of its wave is left as it is, and with it what its operator would look at.
+#[test]
+fn what_is_not_started_again_ahead_of_its_wave_keeps_its_process() {
+    let wave = |target| WaveShape { targets: vec![target], ..WaveShape::default() };
+    let shape = Shape {
+        targets: vec!["east", "west"],
+        replicas: 1,
+        from: Some(("old", 1)),
+        waves: vec![wave("east"), wave("west")],
+        ..Shape::default()
+    };
+    for (ailed, expected) in [(2, &["stop west/0 old"][..]), (3, &[])] {
+        let failed = unit("old", "west", 0);
+        let mut moment = Moment::forward(&shape)
+            .with("old", "east", 0, Step::Serving)
+            .with("new", "east", 0, Step::Waiting)
+            .with("old", "west", 0, Step::Broken(ReasonCode::Killed));
+        moment.is_killed(&failed);
+        moment.state.ailments = vec![Failure { unit: Some(failed), ..cause(ReasonCode::Killed) }; ailed];
+        let decision = moment.decide(0);
+        let of_west = asked(&decision).into_iter().filter(|action| action.contains("west"));
+        assert_eq!(of_west.collect::<Vec<_>>(), expected, "after {ailed} failures");
+    }
+}
