@@ -210,9 +210,8 @@ fn a_port_that_cannot_be_moved_back_is_tried_again_after_eight_seconds() {
     assert!(matches!(moment.state.phase, Phase::Back { .. }));
 }
 
-/// What has failed three times ahead of its wave is left as it is, and with it what its operator would look at.
-#[test]
-fn what_is_not_started_again_ahead_of_its_wave_keeps_its_process() {
+/// A wave of its own for each of two targets, the first of which is being brought; one old unit on each.
+fn before_the_second_wave(old: Step) -> Moment {
     let wave = |target| WaveShape { targets: vec![target], ..WaveShape::default() };
     let shape = Shape {
         targets: vec!["east", "west"],
@@ -221,16 +220,41 @@ fn what_is_not_started_again_ahead_of_its_wave_keeps_its_process() {
         waves: vec![wave("east"), wave("west")],
         ..Shape::default()
     };
+    Moment::forward(&shape)
+        .with("old", "east", 0, Step::Serving)
+        .with("new", "east", 0, Step::Waiting)
+        .with("old", "west", 0, old)
+}
+
+fn asked_on(target: &str, decision: &Decision) -> Vec<String> {
+    asked(decision).into_iter().filter(|action| action.contains(target)).collect()
+}
+
+fn ailments(unit: &UnitId, count: usize) -> Vec<Failure> {
+    vec![Failure { unit: Some(unit.clone()), ..cause(ReasonCode::Killed) }; count]
+}
+
+/// What has failed three times ahead of its wave is left as it is, and with it what its operator would look at.
+#[test]
+fn what_is_not_started_again_ahead_of_its_wave_keeps_its_process() {
     for (ailed, expected) in [(2, &["stop west/0 old"][..]), (3, &[])] {
         let failed = unit("old", "west", 0);
-        let mut moment = Moment::forward(&shape)
-            .with("old", "east", 0, Step::Serving)
-            .with("new", "east", 0, Step::Waiting)
-            .with("old", "west", 0, Step::Broken(ReasonCode::Killed));
+        let mut moment = before_the_second_wave(Step::Broken(ReasonCode::Killed));
         moment.is_killed(&failed);
-        moment.state.ailments = vec![Failure { unit: Some(failed), ..cause(ReasonCode::Killed) }; ailed];
+        moment.state.ailments = ailments(&failed, ailed);
+        assert_eq!(asked_on("west", &moment.decide(0)), expected, "after {ailed} failures");
+    }
+}
+
+#[test]
+fn what_vanishes_ahead_of_its_wave_is_started_again_but_not_a_third_time() {
+    for (ailed, expected) in [(1, &["start west/0 old"][..]), (2, &[])] {
+        let failed = unit("old", "west", 0);
+        let mut moment = before_the_second_wave(Step::Serving);
+        moment.vanishes(&failed);
+        moment.state.ailments = ailments(&failed, ailed);
         let decision = moment.decide(0);
-        let of_west = asked(&decision).into_iter().filter(|action| action.contains("west"));
-        assert_eq!(of_west.collect::<Vec<_>>(), expected, "after {ailed} failures");
+        assert_eq!(asked_on("west", &decision), expected, "after {ailed} failures before");
+        assert_eq!(decision.next.failures, [], "it says nothing of the new release");
     }
 }

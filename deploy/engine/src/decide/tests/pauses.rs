@@ -1,7 +1,10 @@
 //! A pause that is asked for in the midst of a replacement: what stands while it waits to be promoted.
 
 use super::*;
-use crate::samples::rolling;
+use crate::{
+    samples::{rolling, rolling_by},
+    strategy::BatchSize,
+};
 
 /// What stands when a rollout waits after a pause that was asked for at each of its observations.
 fn standing_at_pauses(strategy: Strategy) -> Vec<Vec<String>> {
@@ -45,4 +48,22 @@ fn units_that_leave_first_are_replaced_before_they_pause() {
     assert!(pauses.iter().all(|standing| standing.len() == 3), "{pauses:?}");
     let mixed = pauses.iter().filter(|standing| standing.contains(&"new 100".to_owned())).count();
     assert!(mixed > 1, "{pauses:?}");
+}
+
+/// Who pauses wants to see no unit more of the new release, however far its batch had come.
+#[test]
+fn where_units_come_first_nothing_is_begun_after_a_pause() {
+    for strategy in [rolling(1, 0), rolling_by(vec![BatchSize::Percent(100)], 1, 0), canary(2, &[10, 50])] {
+        let plan = plan_of(&Shape { strategy, ..Shape::default() });
+        for at in 0..run(&plan, |_| ()).steps.len() as u64 {
+            let mut world = World::new(1_000_000).with_previous(&plan);
+            let commands = BTreeMap::from([(at, Command::Pause)]);
+            let (_, steps) =
+                simulate(&plan, &mut world, State::new(&plan, 1_000_000), &commands, LIMIT, |_, _, _| ());
+            let after = steps.iter().skip(at as usize).flat_map(|step| &step.decision.intents);
+            let begun: Vec<_> =
+                after.filter(|i| matches!(i.action, crate::model::Action::Start { .. })).collect();
+            assert!(begun.is_empty(), "at {at}: {begun:?}");
+        }
+    }
 }
