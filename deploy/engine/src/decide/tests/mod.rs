@@ -1,6 +1,7 @@
 //! The engine on simulated fleets: what an operator would see.
 
 mod generate;
+mod moment;
 mod moments;
 mod pauses;
 mod properties;
@@ -8,6 +9,7 @@ mod regressions;
 mod remembered;
 mod replan;
 mod script;
+mod waits;
 
 use super::*;
 use crate::samples::{Shape, bundle, plan_of};
