@@ -155,3 +155,14 @@ fn what_vanishes_ahead_of_its_wave_is_started_again_but_not_a_third_time() {
         assert_eq!(decision.next.failures, [], "it says nothing of the new release");
     }
 }
+
+/// Another executor has taken over: whatever this one would begin now is no longer its own.
+#[test]
+fn an_executor_that_is_refused_asks_for_nothing_more() {
+    let mut moment = Moment::forward(&Shape { from: None, ..Shape::default() });
+    assert_eq!(asked(&moment.decide(100)), ["start local/0 new"]);
+    moment.hears(Err(EffectError::Fenced { generation: 7 }));
+    let decision = moment.decide(100);
+    assert_eq!(asked(&decision), [""; 0]);
+    assert_eq!(decision.leave, Some(Leave::Lost { generation: 7 }));
+}
