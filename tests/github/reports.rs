@@ -134,7 +134,7 @@ fn a_release_has_its_notes_and_files_and_is_made_once() {
     ground.project.change_code("api");
     ground.run(&["build"]).expect(0);
     let release = ground.release();
-    ground.write(&format!(".fairlead/reports/{release}/report.html"), "<html></html>");
+    ground.run(&["report"]).expect(0).says(&release);
     ground.github.refuses(&[Refusal::bad_gateway(), Refusal::lost_answer()]);
     for _ in 0..2 {
         ground.run(&["github", "release"]).expect(0).says(&format!("release-{release}"));
@@ -145,7 +145,10 @@ fn a_release_has_its_notes_and_files_and_is_made_once() {
         assert_eq!((&made["draft"], &made["target_commitish"]), (&false.into(), &commit.as_str().into()));
         let names: Vec<&Value> =
             made["assets"].as_array().expect("files").iter().map(|one| &one["name"]).collect();
-        assert_eq!(names, ["release-manifest.json", "report.html"]);
+        assert_eq!(
+            names,
+            ["release-manifest.json", "report.html", "report.json", "report.md", "stages.json"]
+        );
         let notes = made["body"].as_str().expect("notes");
         assert!(
             notes.contains(&format!("Since release-{first}")) && notes.contains("Change something"),
