@@ -107,17 +107,21 @@ fn a_port_that_cannot_be_moved_back_is_tried_again_after_eight_seconds() {
     assert!(matches!(moment.state.phase, Phase::Back { .. }));
 }
 
-/// A wave of its own for each of two targets, the first of which is being brought; one old unit on each.
-fn before_the_second_wave(old: Step) -> Moment {
+/// A wave of its own for each of two targets, with so many units on each.
+fn two_waves(replicas: u16) -> Moment {
     let wave = |target| WaveShape { targets: vec![target], ..WaveShape::default() };
-    let shape = Shape {
+    Moment::forward(&Shape {
         targets: vec!["east", "west"],
-        replicas: 1,
-        from: Some(("old", 1)),
+        replicas,
+        from: Some(("old", replicas)),
         waves: vec![wave("east"), wave("west")],
         ..Shape::default()
-    };
-    Moment::forward(&shape)
+    })
+}
+
+/// The first wave is being brought; one old unit on each target.
+fn before_the_second_wave(old: Step) -> Moment {
+    two_waves(1)
         .with("old", "east", 0, Step::Serving)
         .with("new", "east", 0, Step::Waiting)
         .with("old", "west", 0, old)
@@ -165,4 +169,39 @@ fn an_executor_that_is_refused_asks_for_nothing_more() {
     let decision = moment.decide(100);
     assert_eq!(asked(&decision), [""; 0]);
     assert_eq!(decision.leave, Some(Leave::Lost { generation: 7 }));
+}
+
+/// The bounds are those of the wave, and those of the whole service too.
+#[test]
+fn nobody_leaves_a_wave_while_another_one_is_short_of_a_unit() {
+    for (is_short, expected) in [(false, Step::Draining), (true, Step::Serving)] {
+        let mut moment = two_waves(2)
+            .with("new", "east", 0, Step::Serving)
+            .with("old", "east", 0, Step::Serving)
+            .with("old", "east", 1, Step::Serving)
+            .with("old", "west", 0, Step::Serving)
+            .with("old", "west", 1, Step::Serving);
+        if is_short {
+            moment.is_killed(&unit("old", "west", 1));
+        }
+        moment.decide(0);
+        assert_eq!(moment.step(&unit("old", "east", 0)), expected, "the other wave is short: {is_short}");
+    }
+}
+
+#[test]
+fn nobody_comes_to_a_wave_while_another_one_has_a_unit_too_many() {
+    for (is_over, expected) in [(false, &["start west/0 new"][..]), (true, &[])] {
+        let mut moment = two_waves(2)
+            .with("new", "east", 0, Step::Serving)
+            .with("new", "east", 1, Step::Serving)
+            .with("old", "west", 0, Step::Serving)
+            .with("old", "west", 1, Step::Serving);
+        if is_over {
+            moment = moment.with("old", "east", 1, Step::Serving);
+        }
+        moment.state.wave.index = 1;
+        let decision = moment.decide(0);
+        assert_eq!(asked_on("west", &decision), expected, "the other wave has too many: {is_over}");
+    }
 }

@@ -67,3 +67,19 @@ fn where_units_come_first_nothing_is_begun_after_a_pause() {
         }
     }
 }
+
+#[test]
+fn a_planned_pause_tells_after_which_batch_it_is() {
+    let mut plan = plan_of(&Shape::default());
+    plan.policy.pause_after = [1].into();
+    let mut world = World::new(1_000_000).with_previous(&plan);
+    let (_, steps) =
+        simulate(&plan, &mut world, State::new(&plan, 1_000_000), &BTreeMap::new(), LIMIT, |_, _, _| ());
+    let told: Vec<&Reason> = steps
+        .iter()
+        .flat_map(|step| &step.decision.because)
+        .filter(|reason| matches!(reason, Reason::Paused { .. }))
+        .collect();
+    let service = "api".parse().expect("a name");
+    assert_eq!(told, [&Reason::Paused { service, batch: 1, batches: 2 }]);
+}
