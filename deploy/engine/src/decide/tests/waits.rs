@@ -1,7 +1,11 @@
 //! What is told of a wait: an operator who looks at a rollout that stands still reads it, and until when at most.
 
 use super::{moment::*, *};
-use crate::check::{Answer, Health};
+use crate::{
+    check::{Answer, Health},
+    port::EffectError,
+    samples::WaveShape,
+};
 
 /// Everything that is waited for, in words, with the milliseconds that it may still take.
 fn waits(moment: &mut Moment) -> Vec<(String, Option<u64>)> {
@@ -70,4 +74,33 @@ fn a_bake_is_told_until_it_is_over() {
         let expected: Vec<_> = expected.into_iter().chain([prepare.clone()]).collect();
         assert_eq!(waits(&mut moment), expected, "since {since} ms, done: {done}");
     }
+}
+
+/// The longest time without progress is for what should move; a watch has a length of its own.
+#[test]
+fn a_soak_may_be_longer_than_the_progress_deadline() {
+    let wave = WaveShape { targets: vec!["local"], soak: 90_000, ..WaveShape::default() };
+    let plan = plan_of(&Shape { waves: vec![wave], ..Shape::default() });
+    assert!(plan.waves[0].soak > plan.policy.progress_deadline);
+    assert_eq!(run(&plan, |_| ()).outcome, Outcome::Succeeded);
+}
+
+/// What is under way has a deadline of its own: a large bundle is brought for as long as that takes.
+#[test]
+fn what_is_under_way_may_take_longer_than_the_progress_deadline() {
+    let plan = plan_of(&Shape::default());
+    let takes = plan.policy.progress_deadline + 10_000;
+    assert_eq!(run(&plan, |world| world.effect_takes = takes).outcome, Outcome::Succeeded);
+}
+
+#[test]
+fn an_interrupted_rollout_is_left_and_does_not_fail_for_what_it_no_longer_waits_for() {
+    let mut moment = Moment::forward(&Shape { from: None, ..Shape::default() });
+    let deadline = moment.plan.policy.progress_deadline;
+    assert_eq!(asked(&moment.decide(deadline)), ["start local/0 new"]);
+    moment.hears(Err(EffectError::Passing { message: "the target is busy".to_owned() }));
+    moment.seen.commands.push(Command::Interrupt);
+    let decision = moment.decide(0);
+    assert_eq!(decision.leave, Some(Leave::Interrupted));
+    assert_eq!(decision.next.phase, Phase::Forward);
 }
