@@ -79,7 +79,7 @@ fn a_program_without_engines_has_itself_built_with_them() {
     let mut ground = Ground::new(Generation::Docker28);
     ground.project.use_program(binaries().xtask.clone());
     let refused = ground.run(&["doctor", ENVIRONMENT]).expect(2);
-    refused.says("feature `docker`");
+    refused.says("--features docker");
     // As `cargo xtask` starts it.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("xtask");
     let cargo = std::env::var_os("CARGO").expect("tests are run by cargo");

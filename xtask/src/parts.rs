@@ -197,7 +197,7 @@ impl BuildError {
     fn into_failure(self, parts: Parts) -> Failure {
         if matches!(self, Self::NoCargo) {
             let error = Failure::usage(format!("{}, which is needed", parts.missing()));
-            return error.hint(format!("build it with the features `{}`", parts.features())).into();
+            return error.hint(format!("build it with `--features {}`", parts.features())).into();
         }
         Failure::state(format!("the program could not be built with {}", parts.words())).because(self.words())
     }
