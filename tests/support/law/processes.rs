@@ -6,23 +6,12 @@ use crate::{
     sockets::{listening_sockets, ports_among},
     units::is_unit,
 };
-use engine::{
-    bundle::BundleHash,
-    ledger::Ledger,
-    model::{Millis, UnitId},
-};
+use engine::{bundle::BundleHash, ledger::Ledger, model::UnitId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
-
-/// A look that lasts longer may be torn: nothing is stopped and something else started in its place within less.
-const TORN: Duration = Duration::from_millis(15);
-
-/// How often it looks for one that is not.
-const LOOKS: usize = 5;
 
 /// Looks, and remembers what need not be read twice.
 pub(super) struct ProcessEye {
@@ -73,7 +62,7 @@ impl ProcessEye {
 
     /// Looks once.
     pub(super) fn look(&mut self) -> Look {
-        let (at, units) = self.whole();
+        let (at, units) = (now(), self.units());
         self.find_targets();
         let (mut weights, mut ledgers) = (BTreeMap::new(), BTreeMap::new());
         for target in self.targets.values_mut() {
@@ -83,20 +72,6 @@ impl ProcessEye {
             ledgers.extend(ledger.map(standing));
         }
         Look { at, units, weights, ledgers, blind: false }
-    }
-
-    /// The units at one moment. On a busy machine a look may last so long that it sees one unit before and another after
-    /// something has happened: then it looks again, and takes the last one in any case.
-    fn whole(&mut self) -> (Millis, BTreeMap<Life, bool>) {
-        let mut looked = (now(), BTreeMap::new());
-        for _ in 0..LOOKS {
-            let began = Instant::now();
-            looked = (now(), self.units());
-            if began.elapsed() < TORN {
-                break;
-            }
-        }
-        looked
     }
 
     fn units(&mut self) -> BTreeMap<Life, bool> {
