@@ -94,14 +94,11 @@ struct Watch {
 impl Watch {
     fn look(&mut self, at: Duration) -> Sample {
         let mut sample = Sample { at, running: BTreeMap::new(), listening: BTreeMap::new() };
+        let units = self.units();
+        // Asked after the look at every process, which lasts on a busy machine: nothing that stopped meanwhile counts
+        // beside what took its place.
         let sockets = listening_sockets();
-        for pid in all_pids() {
-            let Ok(exe) = fs::read_link(format!("/proc/{pid}/exe")) else { continue };
-            if !exe.starts_with(&self.folder) || !is_unit(&exe) {
-                continue;
-            }
-            let name = exe.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let service = name.trim_start_matches("noogh-").trim_end_matches(" (deleted)").to_owned();
+        for (pid, service) in units {
             let listens = !ports_among(pid, &sockets).is_empty();
             if listens {
                 self.heard.insert(pid);
@@ -112,5 +109,19 @@ impl Watch {
             }
         }
         sample
+    }
+
+    /// The processes that are units, and of which service.
+    fn units(&self) -> Vec<(i32, String)> {
+        let mut units = Vec::new();
+        for pid in all_pids() {
+            let Ok(exe) = fs::read_link(format!("/proc/{pid}/exe")) else { continue };
+            if !exe.starts_with(&self.folder) || !is_unit(&exe) {
+                continue;
+            }
+            let name = exe.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            units.push((pid, name.trim_start_matches("noogh-").trim_end_matches(" (deleted)").to_owned()));
+        }
+        units
     }
 }

@@ -26,7 +26,7 @@ pub struct Making {
     pub release: ReleaseId,
     /// When the stages ended.
     pub at: Timestamp,
-    /// The stages in the order in which they ended.
+    /// The stages in the order of the pipeline, those of one kind in the order in which they ended.
     pub stages: Vec<StageMade>,
     /// What was found, by what was scanned.
     pub scans: Vec<Scanned>,
@@ -120,7 +120,8 @@ impl StageMade {
 impl Making {
     /// What was told while the stages ran. The times are those at which it was told.
     pub fn of(release: ReleaseId, events: &[(Timestamp, Event)], at: Timestamp) -> Self {
-        let stages = events.iter().filter_map(|(at, event)| ended(event, *at)).collect();
+        let mut stages: Vec<_> = events.iter().filter_map(|(at, event)| ended(event, *at)).collect();
+        stages.sort_by_key(|stage| (stage.stage, stage.at));
         Self { version: FORMAT.version, release, at, stages, scans: Vec::new() }
     }
 

@@ -74,9 +74,29 @@ impl ProcessEye {
         Look { at, units, weights, ledgers, blind: false }
     }
 
+    /// Which processes are units takes a look at every process of the machine, which lasts on a busy one; whether they
+    /// listen is asked afterwards, of all of them at once, so that what stopped meanwhile does not count beside what
+    /// took its place.
     fn units(&mut self) -> BTreeMap<Life, bool> {
-        let mut units = BTreeMap::new();
+        let lives = self.lives();
         let sockets = listening_sockets();
+        let mut units = BTreeMap::new();
+        for (life, unit) in lives {
+            let listens = !ports_among(life.0, &sockets).is_empty();
+            if listens {
+                self.heard.insert(life);
+            }
+            let told_to_stop = !listens && self.heard.contains(&life);
+            // Two lives of one unit follow each other: the one that stands is meant.
+            let entry = units.entry(unit).or_insert(told_to_stop);
+            *entry &= told_to_stop;
+        }
+        units
+    }
+
+    /// The processes that are units: pid and start, and which.
+    fn lives(&mut self) -> Vec<((i32, u64), Life)> {
+        let mut lives = Vec::new();
         for pid in all_pids() {
             let Ok(exe) = fs::read_link(format!("/proc/{pid}/exe")) else { continue };
             if !exe.starts_with(&self.folder) || !is_unit(&exe) {
@@ -92,16 +112,9 @@ impl ProcessEye {
                     unit
                 }
             };
-            let listens = !ports_among(pid, &sockets).is_empty();
-            if listens {
-                self.heard.insert(life);
-            }
-            let told_to_stop = !listens && self.heard.contains(&life);
-            // Two lives of one unit follow each other: the one that stands is meant.
-            let entry = units.entry(unit).or_insert(told_to_stop);
-            *entry &= told_to_stop;
+            lives.push((life, unit));
         }
-        units
+        lives
     }
 }
 

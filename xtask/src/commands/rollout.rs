@@ -11,7 +11,7 @@ use crate::{
     wire::Opened,
 };
 use deploy::{
-    decide::End,
+    decide::{End, Leave},
     event::Event,
     session::{Events, SessionError},
     state::Command,
@@ -67,7 +67,10 @@ where
         false => Failure::Session(error),
     })?;
     let Aim { opened, environment, release, asked } = aim;
-    reports::after_rollout(context, opened, release);
+    // Whoever took over writes the report, this run's journal included: a stale executor changes nothing.
+    if !matches!(end, End::Left(Leave::Lost { .. })) {
+        reports::after_rollout(context, opened, release);
+    }
     let about = About { program: &context.program, environment, release, asked };
     let ending = Ending::of(&end, about, context.took());
     Ok((Some(end), ending))
