@@ -41,7 +41,7 @@ async fn a_large_context_passes_within_a_few_megabytes() {
     let engine = Engine::start(Generation::Docker28);
     let connection = Connection::open(Address::Unix(engine.socket())).await.expect("it answers");
     let folder = tempfile::tempdir().expect("a folder");
-    fs::write(folder.path().join("Dockerfile"), "FROM scratch\nCOPY Dockerfile /\n").expect("a Dockerfile");
+    fs::write(folder.path().join("Dockerfile"), "FROM scratch\nCOPY . /\n").expect("a Dockerfile");
     // All that is made once is made before: connections, threads.
     build(&connection, folder.path(), Builder::Best).await;
     let large = File::create(folder.path().join("large")).expect("a file");

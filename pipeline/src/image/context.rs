@@ -101,7 +101,8 @@ pub enum ContextError {
 }
 
 impl ContextError {
-    pub(super) fn read(path: &Path, source: io::Error) -> Self {
+    /// What it means that something at this path could not be read.
+    pub fn read(path: &Path, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::NotFound => Self::Vanished { path: path.to_owned() },
             _ => Self::Read { path: path.to_owned(), source },
@@ -129,8 +130,8 @@ impl Times {
     /// All times as on disk.
     pub const AS_ON_DISK: Self = Self::CappedAt(u64::MAX);
 
-    /// A time before 1970, which the header cannot hold, is 1970.
-    pub(super) fn of(self, metadata: &Metadata) -> u64 {
+    /// What an entry says, in seconds since 1970. A time before that, which a header cannot hold, is 1970.
+    pub fn of(self, metadata: &Metadata) -> u64 {
         match self {
             Self::CappedAt(latest) => u64::try_from(metadata.mtime()).unwrap_or(0).min(latest),
             Self::Fixed(time) => time,
@@ -198,7 +199,7 @@ impl Context {
     /// If something cannot be read, changes meanwhile or is a device, or if the receiver refuses a write.
     pub fn send(&self, receiver: impl Write, times: Times) -> Result<Sent, ContextError> {
         let mut sender = Sender::new(receiver, times);
-        self.walk(&mut |path, absolute, metadata| sender.entry(path, absolute, metadata))?;
+        self.visit(&|_| true, &mut |path, metadata| sender.entry(path, &self.root.join(path), metadata))?;
         sender.finish()
     }
 
@@ -208,16 +209,22 @@ impl Context {
     /// If a folder cannot be read.
     pub fn entries(&self) -> Result<Vec<(PathBuf, Metadata)>, ContextError> {
         let mut entries = Vec::new();
-        self.walk(&mut |path, _, metadata| {
+        self.visit(&|_| true, &mut |path, metadata| {
             entries.push((path.to_owned(), metadata.clone()));
             Ok(())
         })?;
         Ok(entries)
     }
 
-    fn walk(
+    /// Shows everything that would be sent, in order: its path in the context, and what the system says of it. What is not
+    /// `wanted` is left out, with all below it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If a folder cannot be read, and what `visit` says.
+    pub fn visit(
         &self,
-        visit: &mut dyn FnMut(&Path, &Path, &Metadata) -> Result<(), ContextError>,
+        wanted: &dyn Fn(&Path) -> bool,
+        visit: &mut dyn FnMut(&Path, &Metadata) -> Result<(), ContextError>,
     ) -> Result<(), ContextError> {
         let names = sorted_names(&self.root)
             .map_err(|source| ContextError::Root { path: self.root.clone(), source })?;
@@ -228,7 +235,7 @@ impl Context {
                 continue;
             };
             let path = folder.path.join(name);
-            if path == Path::new(OWN_FOLDER) {
+            if path == Path::new(OWN_FOLDER) || !wanted(&path) {
                 continue;
             }
             let judgement = self.rules.judge(&path, folder.judgement.as_ref());
@@ -242,7 +249,7 @@ impl Context {
                 Err(e) => return Err(ContextError::read(&path, e)),
             };
             if !judgement.is_excluded() {
-                visit(&path, &absolute, &metadata)?;
+                visit(&path, &metadata)?;
             }
             if metadata.is_dir() {
                 let names = sorted_names(&absolute).map_err(|e| ContextError::read(&path, e))?;

@@ -95,6 +95,8 @@ pub enum IgnoreError {
 pub struct Rules {
     rules: Vec<Rule>,
     file: Option<PathBuf>,
+    /// What is sent although the file says otherwise, because the builder reads it.
+    kept: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,12 +168,17 @@ impl Rules {
                 source,
             })?);
         }
-        Ok(Self { rules, file: Some(file.to_owned()) })
+        Ok(Self { rules, file: Some(file.to_owned()), kept: Vec::new() })
     }
 
     /// The file that the rules are from, below the context's root.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    /// Whether a path is sent although the ignore file says otherwise, because the builder reads it.
+    pub fn is_kept_for_the_builder(&self, path: &Path) -> bool {
+        self.kept.iter().any(|kept| kept == path)
     }
 
     /// Judges a path, relative to the context's root. `folder` is the judgement of the folder that it is in; `None` if
@@ -213,6 +220,7 @@ impl Rules {
     fn keep(&mut self, path: &Path) {
         if self.is_excluded(path) {
             self.rules.push(Rule { is_exception: true, pattern: Pattern::literal(&characters(path)) });
+            self.kept.push(path.to_owned());
         }
     }
 }

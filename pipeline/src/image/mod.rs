@@ -4,6 +4,7 @@
 
 pub mod context;
 pub mod engine;
+pub mod file;
 pub mod ignore;
 pub mod labels;
 mod pattern;

@@ -1,22 +1,22 @@
 //! The tar stream of a build context, entry by entry, and the digest over it.
 
-use super::context::{ContextError, Sent, Times};
+use super::{
+    context::{ContextError, Sent, Times},
+    file::{BUFFER, ContextFile, mode},
+};
 use crate::digest::Digest;
 use sha2::{Digest as _, Sha256};
 use std::{
     ffi::OsStr,
-    fs::{self, File, Metadata, OpenOptions},
-    io::{self, BufWriter, Read, Write},
+    fs::{self, Metadata},
+    io::{self, BufWriter, Write},
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
-        fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+        fs::FileTypeExt,
     },
     path::{Path, PathBuf},
 };
 use tar::{EntryType, Header};
-
-/// How much of a file is in memory at a time, in bytes: enough that the system calls cost nothing beside the hashing.
-const BUFFER: usize = 128 * 1024;
 
 /// Entries of a tar are padded to this many bytes.
 const BLOCK: u64 = 512;
@@ -85,37 +85,19 @@ impl<W: Write> Sender<W> {
     }
 
     fn file(&mut self, path: &Path, absolute: &Path) -> Result<(), ContextError> {
-        let mut file = open(absolute).map_err(|e| ContextError::read(path, e))?;
-        let before = file.metadata().map_err(|e| ContextError::read(path, e))?;
-        let changed = || ContextError::Changed { path: path.to_owned() };
-        if !before.is_file() {
-            return Err(changed());
-        }
-        self.header(path, &before, EntryType::Regular, before.len(), &[])?;
+        let file = ContextFile::open(path, absolute)?;
+        let metadata = file.metadata().clone();
+        self.header(path, &metadata, EntryType::Regular, metadata.len(), &[])?;
         let mut content = Sha256::new();
-        // One byte more than there should be: a file that has grown is not sent as if it had not.
-        let mut source = (&mut file).take(before.len().saturating_add(1));
-        let mut left = before.len();
-        loop {
-            let read = match source.read(&mut self.buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(ContextError::read(path, e)),
-            };
-            left = left.checked_sub(read as u64).ok_or_else(changed)?;
-            content.update(&self.buffer[..read]);
-            self.archive.get_mut().write_all(&self.buffer[..read]).map_err(ContextError::Write)?;
-        }
-        let after = file.metadata().map_err(|e| ContextError::read(path, e))?;
-        let modified = |metadata: &Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
-        if left > 0 || modified(&before) != modified(&after) {
-            return Err(changed());
-        }
-        let padding = vec![0; (before.len().next_multiple_of(BLOCK) - before.len()) as usize];
+        let (buffer, archive) = (&mut self.buffer, &mut self.archive);
+        file.read(buffer, |piece| {
+            content.update(piece);
+            archive.get_mut().write_all(piece).map_err(ContextError::Write)
+        })?;
+        let padding = vec![0; (metadata.len().next_multiple_of(BLOCK) - metadata.len()) as usize];
         self.archive.get_mut().write_all(&padding).map_err(ContextError::Write)?;
-        self.content_bytes += before.len();
-        self.folded(path, &before, EntryType::Regular, Digest::from_bytes(content.finalize().into()));
+        self.content_bytes += metadata.len();
+        self.folded(path, &metadata, EntryType::Regular, Digest::from_bytes(content.finalize().into()));
         Ok(())
     }
 
@@ -199,16 +181,4 @@ impl<W: Write> Write for Gate<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.receiver.as_mut().map_or(Ok(()), Write::flush)
     }
-}
-
-/// Opens what was a file when its folder was listed: does not follow a link, and does not wait for a pipe, that has
-/// taken its place.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
-    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
-}
-
-/// The permission bits. Those of a link mean nothing and are not the same on every system.
-fn mode(metadata: &Metadata) -> u32 {
-    if metadata.is_symlink() { 0o777 } else { metadata.mode() & 0o7777 }
 }

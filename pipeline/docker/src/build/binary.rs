@@ -92,7 +92,7 @@ impl Connection {
         let answers = docker.import_image(ImportImageOptions::default(), body_try_stream(body), None);
         // An engine that keeps images in another form calls them by another id, and says so.
         let mut loaded = None;
-        let heard = listen(answers, &mut upload, story, |info, _| {
+        let heard = listen(answers, &mut upload.sent, story, |info, _| {
             let said = info.stream.unwrap_or_default();
             loaded = said.trim().strip_prefix("Loaded image ID: ").map(str::to_owned).or(loaded.take());
         })

@@ -1,8 +1,9 @@
 //! Builds images on an engine: from a folder with a Dockerfile, or from one static program.
 //!
 //! **Builders.** BuildKit where the engine has it, with a `session` of our own on which it asks for secrets; the classic
-//! builder where it does not, or if the request says so. Either is given the context as the body of the request, from a
-//! thread that reads it piece by piece (`upload`), and either tells its `story` in the same events.
+//! builder where it does not, or if the request says so. BuildKit asks for the context on the session (`files`), the
+//! classic builder is given it as the body of the request (`upload`): both from a thread that reads it piece by piece. Either
+//! tells its `story` in the same events.
 //!
 //! **Invariant.** A secret's value goes to the engine over the session alone. It is in no event, error, label or build
 //! argument; what programs print of it is masked.
@@ -16,8 +17,10 @@ mod diagnosis;
 mod elf;
 mod event;
 mod failure;
+mod files;
 mod logins;
 mod request;
+mod sending;
 mod session;
 mod story;
 mod upload;
@@ -36,30 +39,29 @@ pub use session::SessionError;
 
 use crate::Connection;
 use bollard::{
-    Docker, body_try_stream,
+    Docker, body_full, body_try_stream,
     models::{BuildInfo, BuildInfoAux},
     query_parameters::{BuildImageOptions, TagImageOptionsBuilder},
 };
 use buildkit::BuildKit;
+use bytes::Bytes;
 use classic::Classic;
 use diagnosis::diagnose;
-use futures::{Stream, StreamExt};
-use pipeline::{
-    digest::Digest,
-    image::context::{Context, ContextError, Sent, Times},
-    secret::Redactor,
-};
+use pipeline::{digest::Digest, image::context::Context, secret::Redactor};
+use sending::{Sending, listen, times};
 use session::Session;
 use std::{borrow::Cow, collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use story::Story;
 use tokio::time::timeout;
-use upload::Upload;
 
 /// The build argument by which BuildKit is asked to leave in the image what a later build can take up.
 const INLINE_CACHE: &str = "BUILDKIT_INLINE_CACHE";
 
 /// The build argument that BuildKit, and many programs, take the time of an image from.
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// What a build is told instead of an address if the context is asked for on the session.
+const ON_THE_SESSION: &str = "client-session";
 
 /// An image on an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,11 +111,15 @@ impl Connection {
     ) -> Result<BuiltImage, BuildFailure> {
         let secrets: BTreeMap<_, _> =
             request.secrets.iter().map(|(id, secret)| (id.to_string(), secret.clone())).collect();
-        let opening =
-            Session::open(&self.address, Arc::new(secrets), request.logins.clone(), story.redactor()).await;
+        let mut options = options(request, &context)?;
+        let (sending, giver) = Sending::to_buildkit(context, times(request), self.facts.api).await?;
+        if giver.is_some() {
+            options.remote = Some(ON_THE_SESSION.to_owned());
+        }
+        let (secrets, logins) = (Arc::new(secrets), request.logins.clone());
+        let opening = Session::open(&self.address, secrets, logins, story.redactor(), giver).await;
         let session =
             opening.map_err(|source| BuildFailure::Session { address: self.address.clone(), source })?;
-        let mut options = options(request, &context)?;
         let args = options.buildargs.get_or_insert_default();
         if let Some(time) = request.source_date_epoch {
             args.entry(SOURCE_DATE_EPOCH.to_owned()).or_insert_with(|| time.to_string());
@@ -133,7 +139,7 @@ impl Connection {
         });
         let mut buildkit = BuildKit::default();
         let id = self
-            .drive(&docker, options, request, context, story, |info, story| {
+            .drive(&docker, options, request, sending, story, |info, story| {
                 if let Some(BuildInfoAux::BuildKit(status)) = info.aux {
                     buildkit.take(status, story);
                 }
@@ -161,8 +167,9 @@ impl Connection {
             });
         }
         let mut classic = Classic::default();
+        let sending = Sending::as_body(context, times(request));
         let result = self
-            .drive(&docker, options, request, context, story, |info, story| {
+            .drive(&docker, options, request, sending, story, |info, story| {
                 if let Some(text) = info.stream {
                     classic.take(&text, story);
                 } else if let Some(status) = info.status.filter(|_| info.progress_detail.is_none()) {
@@ -180,15 +187,15 @@ impl Connection {
         docker: &Docker,
         options: BuildImageOptions,
         request: &ImageBuild,
-        context: Context,
+        sending: Sending,
         story: &mut Story<'_>,
         mut hear: impl FnMut(BuildInfo, &mut Story<'_>),
     ) -> Result<String, BuildFailure> {
-        let times = request.source_date_epoch.map_or(Times::AS_ON_DISK, Times::CappedAt);
-        let (mut upload, body) = Upload::begin(move |pipe| context.send(pipe, times));
+        let Sending { body, mut taken, outcome } = sending;
         let mut id = None;
-        let answers = docker.build_image(options, None, Some(body_try_stream(body)));
-        let heard = listen(answers, &mut upload, story, |mut info, story| {
+        let body = body.map_or_else(|| body_full(Bytes::new()), body_try_stream);
+        let answers = docker.build_image(options, None, Some(body));
+        let heard = listen(answers, &mut taken, story, |mut info, story| {
             match info.aux.take() {
                 Some(BuildInfoAux::Default(image)) => id = image.id,
                 aux => info.aux = aux,
@@ -196,7 +203,7 @@ impl Connection {
             hear(info, story);
         })
         .await;
-        sent(upload).await?;
+        outcome.await?;
         heard.map_err(|error| self.failure(error, &request.dockerfile, story))?;
         id.ok_or_else(|| self.gone(None))
     }
@@ -293,37 +300,4 @@ fn options(request: &ImageBuild, context: &Context) -> Result<BuildImageOptions,
         target: request.target.as_ref().map(Word::to_string).unwrap_or_default(),
         ..BuildImageOptions::default()
     })
-}
-
-/// Listens to an answer while the body of its request is sent.
-async fn listen<T: Send + 'static, E: Send + 'static>(
-    answers: impl Stream<Item = Result<BuildInfo, bollard::errors::Error>>,
-    upload: &mut Upload<T, E>,
-    story: &mut Story<'_>,
-    mut hear: impl FnMut(BuildInfo, &mut Story<'_>),
-) -> Result<(), bollard::errors::Error> {
-    let mut answers = std::pin::pin!(answers);
-    let mut is_sending = true;
-    loop {
-        tokio::select! {
-            answer = answers.next() => match answer {
-                Some(answer) => hear(answer?, story),
-                None => return Ok(()),
-            },
-            changed = upload.sent.changed(), if is_sending => {
-                let bytes = *upload.sent.borrow_and_update();
-                is_sending = changed.is_ok();
-                story.tell(if is_sending { BuildEvent::Sending { bytes } } else { BuildEvent::Sent { bytes } });
-            }
-        }
-    }
-}
-
-/// What came of sending the context. That the engine took no more is told better by what it answered.
-async fn sent(upload: Upload<Sent, ContextError>) -> Result<(), BuildFailure> {
-    match upload.outcome().await {
-        Some(Err(error)) if !matches!(error, ContextError::Write(_)) => Err(BuildFailure::Context(error)),
-        Some(_) => Ok(()),
-        None => unreachable!("sending a context does not panic"),
-    }
 }

@@ -1,11 +1,11 @@
-//! The session of a BuildKit build: a connection on which the engine asks *us*, here for the secrets of the build
-//! and for logins of registries.
+//! The session of a BuildKit build: a connection on which the engine asks *us*, here for the context, for the secrets of
+//! the build and for logins of registries.
 //!
 //! bollard can open one itself beside a build whose progress it streams, but serves no secrets on it; and it serves
 //! secrets to builds whose progress it does not show. So the session is opened here: one request that the engine turns
 //! round, on a connection of its own, and then HTTP/2 with the engine as the client. It ends when it is dropped.
 
-use super::Logins;
+use super::{Logins, files::Giver};
 use crate::Address;
 use bollard::{
     health::{
@@ -18,11 +18,14 @@ use bollard::{
             GetSecretRequest, GetSecretResponse,
             secrets_server::{Secrets, SecretsServer},
         },
-        filesync::v1::{
-            CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse,
-            GetTokenAuthorityRequest, GetTokenAuthorityResponse, VerifyTokenAuthorityRequest,
-            VerifyTokenAuthorityResponse,
-            auth_server::{Auth, AuthServer},
+        filesync::{
+            packet::file_sync_server::FileSyncServer,
+            v1::{
+                CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse,
+                GetTokenAuthorityRequest, GetTokenAuthorityResponse, VerifyTokenAuthorityRequest,
+                VerifyTokenAuthorityResponse,
+                auth_server::{Auth, AuthServer},
+            },
         },
     },
 };
@@ -62,8 +65,11 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 const REASON_MAX: usize = 1000;
 
 /// What the engine may ask for here.
-const METHODS: [&str; 2] =
-    ["/moby.buildkit.secrets.v1.Secrets/GetSecret", "/moby.filesync.v1.Auth/Credentials"];
+const METHODS: [&str; 3] = [
+    "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+    "/moby.filesync.v1.Auth/Credentials",
+    "/moby.filesync.v1.FileSync/DiffCopy",
+];
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -95,12 +101,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Opens one, which gives the engine these secrets when it asks, and logins.
+    /// Opens one, which gives the engine these secrets when it asks, logins, and the context unless that is the body of the
+    /// request.
     pub(super) async fn open(
         address: &Address,
         secrets: Arc<BTreeMap<String, Secret>>,
         logins: Logins,
         redactor: Redactor,
+        giver: Option<Giver>,
     ) -> Result<Self, SessionError> {
         let id = unique_id()?;
         let opening = async {
@@ -110,10 +118,13 @@ impl Session {
             }
         };
         let connection = timeout(OPEN_TIMEOUT, opening).await.map_err(|_| SessionError::Silent)??;
-        let routes = Routes::new(SecretsServer::new(Keeper { secrets }))
+        let mut routes = Routes::new(SecretsServer::new(Keeper { secrets }))
             .add_service(AuthServer::new(Doorkeeper { logins, redactor }))
-            .add_service(HealthServer::new(AlwaysWell))
-            .prepare();
+            .add_service(HealthServer::new(AlwaysWell));
+        if let Some(giver) = giver {
+            routes = routes.add_service(FileSyncServer::new(giver));
+        }
+        let routes = routes.prepare();
         let serving = async move {
             let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             // How it ends says nothing that the build's own end does not say better.
@@ -145,7 +156,9 @@ where
         .header(header::HOST, "engine")
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "h2c")
-        .header("X-Docker-Expose-Session-Uuid", id);
+        .header("X-Docker-Expose-Session-Uuid", id)
+        // Under what name the engine keeps the context that it was given.
+        .header("X-Docker-Expose-Session-Sharedkey", id);
     for method in METHODS {
         request = request.header("X-Docker-Expose-Session-Grpc-Method", method);
     }

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 /// How many pieces may wait for the engine. Each is at most one buffer of the writer, 128 KiB for a build context.
-const PIECES: usize = 4;
+pub(super) const PIECES: usize = 4;
 
 /// A body that is being sent.
 pub(super) struct Upload<T, E> {

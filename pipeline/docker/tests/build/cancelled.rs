@@ -73,7 +73,7 @@ fn is_open(path: &Path) -> bool {
 async fn dropping_the_build_while_its_context_is_sent_ends_the_sending() {
     for (generation, builder) in ENGINES.into_iter().flat_map(|g| BUILDERS.map(|b| (g, b))) {
         let connection = connect(generation).await;
-        let folder = Folder::new(SHELL);
+        let folder = Folder::new(&format!("{SHELL}COPY endless /\n"));
         // More than any test would wait for.
         let endless = folder.path().canonicalize().unwrap().join("endless");
         fs::File::create(&endless).unwrap().set_len(1 << 42).unwrap();

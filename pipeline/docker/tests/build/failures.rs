@@ -204,7 +204,7 @@ async fn a_context_that_cannot_be_sent_is_the_reason_and_not_what_the_engine_mak
     for generation in ENGINES {
         let connection = connect(generation).await;
         for builder in BUILDERS {
-            let folder = Folder::new(SHELL);
+            let folder = Folder::new(&format!("{SHELL}COPY . /all\n"));
             let device = folder.path().join("zzz");
             let made =
                 std::process::Command::new("mknod").arg(&device).args(["c", "1", "3"]).status().unwrap();

@@ -4,11 +4,20 @@ use crate::kit::{BUILDERS, ENGINES, Folder, SHELL, build, connect, inspect, run,
 use bollard::query_parameters::ImportImageOptions;
 use docker::{
     Address, Connection,
-    build::{BuildEvent, Builder, ImageLabels},
+    build::{BuildEvent, Builder, BuiltImage, ImageLabels},
 };
 use futures::StreamExt;
 use pipeline::release::ReleaseId;
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    fs,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
+    time::{Duration, SystemTime},
+};
 use tests::{Engine, Generation};
 
 #[tokio::test]
@@ -105,6 +114,122 @@ async fn what_the_ignore_file_leaves_out_is_not_sent() {
             let gone = ["/busybox", "sh", "-c", "[ ! -e /target ] && [ ! -e /a.secret ] && echo gone"];
             assert_eq!(run(&connection, &image, &gone).await, "gone\n");
         }
+    }
+}
+
+/// Everything that a context may hold, and something that is left out.
+fn of_every_kind() -> Folder {
+    let folder = Folder::new("FROM scratch\nCOPY busybox /busybox\nCOPY tree /tree\n");
+    folder.write(".dockerignore", "tree/out\n!tree/out/deep/kept\n");
+    let names = [
+        "tree/b c",
+        "tree/program",
+        "tree/empty",
+        "tree/foo/x",
+        "tree/foo-bar",
+        "tree/out/left",
+        "tree/ü/日本",
+        "tree/out/deep/kept",
+    ];
+    for name in names {
+        folder.write(name, name);
+    }
+    folder.write("tree/empty", "");
+    folder.write("tree/large", &"0123456789".repeat(100_000));
+    let path = |name: &str| folder.path().join("tree").join(name);
+    fs::create_dir(path("nothing")).unwrap();
+    symlink("foo/../b c", path("link")).unwrap();
+    symlink("nowhere", path("broken")).unwrap();
+    for (name, mode) in
+        [("program", 0o4755), ("foo/x", 0o600), ("nothing", 0o1777), ("foo", 0o2750), ("large", 0o444)]
+    {
+        fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    folder
+}
+
+/// Each path below `/tree` with its kind, mode, owner, size, time and, of a file, content.
+async fn tree_of(connection: &Connection, image: &BuiltImage) -> String {
+    let script = "cd /tree && /busybox find . | /busybox sort | while read -r path; do \
+                  /busybox stat -c '%N %f %u:%g %s %Y' \"$path\"; \
+                  [ -f \"$path\" ] && /busybox sha256sum \"$path\"; done; true";
+    run(connection, image, &["/busybox", "sh", "-c", script]).await
+}
+
+/// BuildKit asks for the context entry by entry, the classic builder unpacks an archive.
+#[tokio::test]
+async fn both_builders_get_the_same_context() {
+    let folder = of_every_kind();
+    let mut trees = Vec::new();
+    for generation in ENGINES {
+        let connection = connect(generation).await;
+        for builder in BUILDERS {
+            let mut request = folder.request(builder);
+            request.source_date_epoch = Some(1_000_000_000);
+            let (image, _) = well(build(&connection, &request).await);
+            let tree = tree_of(&connection, &image).await;
+            // Nobody else makes a folder of its own accord, and gives it the time at which it does: the one that is copied
+            // to, and those that are excluded and have something in them that is not.
+            let is_made =
+                |line: &&str| ["./out ", "./out/deep ", ". "].iter().any(|made| line.starts_with(made));
+            let lines: Vec<String> = tree.lines().filter(|line| !is_made(line)).map(str::to_owned).collect();
+            let has = |end: &str| lines.iter().any(|line| line.ends_with(end));
+            assert!(has("./ü/日本") && has("./out/deep/kept") && !tree.contains("left"), "{tree}");
+            let told = lines.iter().filter(|line| line.starts_with(['.', '\'']));
+            let late: Vec<&String> = told.filter(|line| !line.ends_with(" 1000000000")).collect();
+            assert!(late.is_empty(), "{generation:?} {builder:?}: {late:#?}");
+            // The classic builder takes it away.
+            assert_eq!(has("./program 89ed 0:0 12 1000000000"), builder == Builder::Best, "{tree}");
+            trees.push(lines.into_iter().filter(|line| !line.contains("./program ")).collect::<Vec<_>>());
+        }
+    }
+    for tree in &trees[1..] {
+        assert_eq!(&trees[0], tree);
+    }
+}
+
+/// A file is sent again when it has changed, also where its size and its time are as before.
+#[tokio::test]
+async fn what_looks_the_same_is_not_taken_for_the_same() {
+    for generation in ENGINES {
+        let connection = connect(generation).await;
+        let folder = Folder::new("FROM scratch\nCOPY busybox /busybox\nCOPY said /said\n");
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        for said in ["one", "two"] {
+            folder.write("said", said);
+            let file = fs::File::options().write(true).open(folder.path().join("said")).unwrap();
+            file.set_modified(time).unwrap();
+            let mut request = folder.request(Builder::Best);
+            request.source_date_epoch = Some(1_000_000_000);
+            let (image, _) = well(build(&connection, &request).await);
+            assert_eq!(run(&connection, &image, &["/busybox", "cat", "/said"]).await, said, "{generation:?}");
+        }
+    }
+}
+
+/// The session has no words for it, an archive has.
+#[tokio::test]
+async fn a_name_that_is_no_text_is_sent_too() {
+    for generation in ENGINES {
+        let connection = connect(generation).await;
+        let folder = Folder::new("FROM scratch\nCOPY . /\n");
+        fs::write(folder.path().join(OsStr::from_bytes(b"caf\xe9")), "coffee").unwrap();
+        let (image, _) = well(build(&connection, &folder.request(Builder::Best)).await);
+        let said = run(&connection, &image, &["/busybox", "sh", "-c", "/busybox cat /caf*"]).await;
+        assert_eq!(said, "coffee", "{generation:?}");
+    }
+}
+
+/// BuildKit leaves the Dockerfile out if it is told to, though it must have it to build.
+#[tokio::test]
+async fn an_ignored_dockerfile_is_not_in_the_image() {
+    for generation in ENGINES {
+        let connection = connect(generation).await;
+        let folder = Folder::new("FROM scratch\nCOPY . /\n");
+        folder.write(".dockerignore", "Dockerfile\n.dockerignore\n");
+        let (image, _) = well(build(&connection, &folder.request(Builder::Best)).await);
+        let there = run(&connection, &image, &["/busybox", "sh", "-c", "cd / && echo [D.]*"]).await;
+        assert!(!there.contains("Dockerfile") && !there.contains(".dockerignore"), "{generation:?}: {there}");
     }
 }
 
