@@ -137,13 +137,13 @@ fn of_every_kind() -> Folder {
     folder.write("tree/empty", "");
     folder.write("tree/large", &"0123456789".repeat(100_000));
     let path = |name: &str| folder.path().join("tree").join(name);
-    fs::create_dir(path("nothing")).unwrap();
-    symlink("foo/../b c", path("link")).unwrap();
-    symlink("nowhere", path("broken")).unwrap();
+    fs::create_dir(path("nothing")).expect("it can be made");
+    symlink("foo/../b c", path("link")).expect("it can be made");
+    symlink("nowhere", path("broken")).expect("it can be made");
     for (name, mode) in
         [("program", 0o4755), ("foo/x", 0o600), ("nothing", 0o1777), ("foo", 0o2750), ("large", 0o444)]
     {
-        fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).expect("it can be made");
     }
     folder
 }
