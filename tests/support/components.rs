@@ -1,4 +1,4 @@
-//! Real components: Docker engines of two generations and a registry with a password, started by the scripts in
+//! Real components: Docker engines of two generations, a registry with a password, and hosts with SSH, started by the scripts in
 //! `tests/components` and taken down when they are dropped, or when the process of the tests ends, however it ends.
 //! Root and Debian 12 are needed; the first start fetches the programs, later ones take less than a second.
 
@@ -290,6 +290,94 @@ impl Description {
     pub fn document(&self) -> serde_json::Value {
         let text = fs::read(self.folder.path().join("description.json")).expect("the description");
         serde_json::from_slice(&text).expect("a document")
+    }
+}
+
+/// A host with an SSH server, an address and processes of its own. Its files are this machine's.
+#[derive(Debug)]
+pub struct Host {
+    folder: TempDir,
+}
+
+impl Host {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// If it cannot be started, with what the script says.
+    #[track_caller]
+    pub fn start() -> Self {
+        let folder = folder("fl-host");
+        run("host", ["up"].as_ref(), folder.path(), Some(std::process::id()));
+        Self { folder }
+    }
+
+    /// Where all that it has is kept: the client's `config`, `id` and `known_hosts`, and what it logs as `sshd.log`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The configuration by which a client reaches it, as root, by the name `host`.
+    pub fn config(&self) -> PathBuf {
+        self.folder().join("config")
+    }
+
+    /// Where users have what is theirs: `root` and `deploy`.
+    pub fn homes(&self) -> PathBuf {
+        self.folder().join("home")
+    }
+
+    /// Its address.
+    ///
+    /// # Panics
+    /// If the script wrote none.
+    pub fn address(&self) -> String {
+        fs::read_to_string(self.folder().join("address")).expect("its address")
+    }
+
+    /// What its SSH server has logged.
+    ///
+    /// # Panics
+    /// If it has no log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder().join("sshd.log")).expect("its log")
+    }
+
+    /// How many connections it has let in so far.
+    pub fn let_in(&self) -> usize {
+        self.log().matches("Accepted publickey").count()
+    }
+
+    /// Cuts its network, both ways, without a word to either side.
+    ///
+    /// # Panics
+    /// With what the script says.
+    #[track_caller]
+    pub fn cut(&self) {
+        run("host", ["cut"].as_ref(), self.folder(), None);
+    }
+
+    /// Joins it again after [`Host::cut`].
+    ///
+    /// # Panics
+    /// With what the script says.
+    #[track_caller]
+    pub fn mend(&self) {
+        run("host", ["mend"].as_ref(), self.folder(), None);
+    }
+
+    /// Gives it another host key, which nobody knows.
+    ///
+    /// # Panics
+    /// With what the script says.
+    #[track_caller]
+    pub fn rekey(&self) {
+        run("host", ["rekey"].as_ref(), self.folder(), None);
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        down("host", self.folder());
     }
 }
 

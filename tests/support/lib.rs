@@ -28,13 +28,13 @@ mod wait;
 pub use actions::{Actions, workflow_files, workflows};
 pub use browser::Browser;
 pub use chance::{Chance, variable};
-pub use components::{Description, Engine, Generation, Registry};
+pub use components::{Description, Engine, Generation, Host, Registry};
 pub use disk::SmallDisk;
 pub use images::Login;
 pub use law::Case;
 pub use load::{FailureClass, Load, LoadConfig, Report, Seen};
 pub use ports::Port;
-pub use processes::{Process, processes_under, signal};
+pub use processes::{Process, all_pids, processes_under, signal};
 pub use program::{
     Background, Binaries, Output, binaries, event_name, is_action, program_with_engines,
     program_with_engines_and_fail_points, program_with_fail_points, program_with_github, static_service,

@@ -74,7 +74,10 @@ impl Process {
 }
 
 /// The ids of all processes.
-pub(crate) fn all_pids() -> Vec<i32> {
+///
+/// # Panics
+/// Without `/proc`.
+pub fn all_pids() -> Vec<i32> {
     let entries = fs::read_dir("/proc").expect("/proc").flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
