@@ -2,9 +2,10 @@
 
 use super::{moment::*, *};
 use crate::{
+    model::{Action, Intent, IntentId},
     port::{EffectError, GateResult},
     samples::{WaveShape, rolling},
-    state::{Effect, Pause},
+    state::{Effect, Flight, Pause},
 };
 
 /// A container that was removed by hand, a process that the machine lost with a restart of its supervisor.
@@ -203,5 +204,41 @@ fn nobody_comes_to_a_wave_while_another_one_has_a_unit_too_many() {
         moment.state.wave.index = 1;
         let decision = moment.decide(0);
         assert_eq!(asked_on("west", &decision), expected, "the other wave has too many: {is_over}");
+    }
+}
+
+/// Units that are too many in one wave do not make up for those that another one must keep.
+#[test]
+fn nobody_leaves_a_wave_that_has_none_to_spare_although_another_one_has() {
+    for (has_one_to_spare, expected) in [(true, Step::Draining), (false, Step::Serving)] {
+        let mut moment = two_waves(2)
+            .with("new", "east", 0, Step::Serving)
+            .with("new", "east", 1, Step::Serving)
+            .with("old", "east", 1, Step::Serving)
+            .with("new", "west", 0, Step::Serving)
+            .with("old", "west", 1, Step::Serving);
+        if has_one_to_spare {
+            moment = moment.with("new", "west", 1, Step::Serving);
+        }
+        moment.state.wave.index = 1;
+        // It is being given its share, and is not taken away before that has ended.
+        let surplus = unit("old", "east", 1);
+        let intent = Intent { id: IntentId(1), action: Action::Admit { unit: surplus, weight: 50 } };
+        moment.state.flights.insert(intent.id, Flight { intent, since: NOW });
+        moment.decide(0);
+        assert_eq!(moment.step(&unit("old", "west", 1)), expected, "one to spare: {has_one_to_spare}");
+    }
+}
+
+/// A target that the environment has no more: what stands there goes, also where there is one wave.
+#[test]
+fn a_unit_on_a_target_that_the_service_has_no_more_goes() {
+    let wave = WaveShape { targets: vec!["local"], ..WaveShape::default() };
+    for waves in [vec![], vec![wave]] {
+        let shape = Shape { waves, ..Shape::default() };
+        let mut moment =
+            Moment::forward(&shape).with_three("new").with("old", "elsewhere", 0, Step::Serving);
+        moment.decide(0);
+        assert_eq!(moment.step(&unit("old", "elsewhere", 0)), Step::Draining);
     }
 }
