@@ -1,7 +1,7 @@
 //! A connection that ends is known to have ended, and nothing of it stays.
 
 use crate::kit::{LONG, connect, connector};
-use ssh::Failure;
+use ssh::{Connector, Failure, Options};
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -78,6 +78,41 @@ async fn nothing_stays_of_a_connection_that_was_let_go() {
     drop(host);
     let config = config.to_owned();
     await_until("the end of the connection", move || with(&config).is_empty() && !socket.exists()).await;
+}
+
+/// Whoever connects and then waits to be killed, in a process of its own: see below.
+#[tokio::test]
+#[ignore = "it is killed by the test below"]
+async fn one_that_is_killed() {
+    let config = std::env::var_os(CONFIG).expect("the host's configuration");
+    let options = Options { config: Some(config.into()), ..Options::default() };
+    let connector = Connector::new(options).expect("a folder");
+    let host = connector.connect(&"host".parse().expect("a name")).await.expect("it lets us in");
+    host.lost().await;
+}
+
+/// The name of the variable by which the process that is killed knows its host.
+const CONFIG: &str = "FAIRLEAD_TESTS_SSH_CONFIG";
+
+#[tokio::test]
+async fn a_connection_ends_soon_after_the_one_that_held_it_was_killed() {
+    let machine = Host::start();
+    let program = std::env::current_exe().expect("this program");
+    let mut holder = std::process::Command::new(program)
+        .args(["--ignored", "--exact", "lost::one_that_is_killed"])
+        .env(CONFIG, machine.config())
+        .spawn()
+        .expect("this program again");
+    let config = machine.config().to_str().expect("text").to_owned();
+    let log = machine.folder().join("sshd.log");
+    // That of the program which keeps it open.
+    let begun =
+        move || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("Starting session: command"));
+    await_until("the connection", begun).await;
+    holder.kill().expect("it runs");
+    holder.wait().expect("its end");
+    assert_eq!(with(&config).len(), 1, "it outlives the process that held it, for a while");
+    await_until("the end of the connection", move || with(&config).is_empty()).await;
 }
 
 async fn await_until(what: &'static str, is_so: impl Fn() -> bool + Send + 'static) {

@@ -236,8 +236,7 @@ fn a_unit_on_a_target_that_the_service_has_no_more_goes() {
     let wave = WaveShape { targets: vec!["local"], ..WaveShape::default() };
     for waves in [vec![], vec![wave]] {
         let shape = Shape { waves, ..Shape::default() };
-        let mut moment =
-            Moment::forward(&shape).with_three("new").with("old", "elsewhere", 0, Step::Serving);
+        let mut moment = Moment::forward(&shape).with_three("new").with("old", "elsewhere", 0, Step::Serving);
         moment.decide(0);
         assert_eq!(moment.step(&unit("old", "elsewhere", 0)), Step::Draining);
     }
