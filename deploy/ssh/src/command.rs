@@ -2,7 +2,7 @@
 
 use super::{Failure, Host, HostError};
 use openssh::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     time::timeout,
@@ -18,10 +18,13 @@ const KILL_SECONDS: u64 = 5;
 /// How much longer than there a command is waited for here: what ends it there may itself be slow to be heard of.
 const GRACE: Duration = Duration::from_secs(KILL_SECONDS + 5);
 
+/// What ends a command there when its time is over.
+const WATCH: &str = "timeout";
+
 /// The code by which `timeout` says that it ended the command.
 const TIMED_OUT: i32 = 124;
 
-/// The code by which it says that it had to kill it.
+/// The code by which it says that it had to kill it; also that of a command that somebody else killed.
 const KILLED: i32 = 137;
 
 /// How a command ended.
@@ -58,9 +61,14 @@ impl Host {
         input: &[u8],
         limit: Duration,
     ) -> Result<Answer, HostError> {
-        let running = self.or_lost(self.run_within(program, words, input, limit));
-        let result = timeout(limit + GRACE, running).await.unwrap_or(Err(Failure::Deadline { limit }));
-        result.map_err(|failure| self.error(format!("`{program}`"), failure))
+        let running = async {
+            // Its time begins when it does.
+            let turn = async { Ok(self.commands.acquire().await.expect("it is never closed")) };
+            let _turn = self.or_lost(turn).await?;
+            let running = self.or_lost(self.run_within(program, words, input, limit));
+            timeout(limit + GRACE, running).await.unwrap_or(Err(Failure::Deadline { limit }))
+        };
+        running.await.map_err(|failure| self.error(format!("`{program}`"), failure))
     }
 
     async fn run_within(
@@ -70,25 +78,33 @@ impl Host {
         input: &[u8],
         limit: Duration,
     ) -> Result<Answer, Failure> {
-        let _one = self.commands.acquire().await.expect("it is never closed");
+        let begun = Instant::now();
         // Whoever lets go of a command here does not end it there.
-        let mut command = self.session.command("timeout");
+        let mut command = self.session.command(WATCH);
         command.arg(format!("--kill-after={KILL_SECONDS}")).arg(format!("{:.3}", limit.as_secs_f64()));
         command.arg(program).args(words);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().await.map_err(|error| self.failure(error))?;
         let (stdout, stderr) = talk(&mut child, input).await;
         let status = match child.wait().await {
-            // `timeout` passes on that there is none, by a code that is taken for an error on the way.
-            Err(openssh::Error::Remote(_)) => return Err(Failure::NoProgram { program: program.to_owned() }),
+            // A code that is taken for an error on the way.
+            Err(openssh::Error::Remote(_)) => return Err(missing(program, &stderr)),
             status => status.map_err(|error| self.failure(error))?,
         };
         match status.code() {
-            Some(TIMED_OUT | KILLED) => Err(Failure::Deadline { limit }),
+            // A command may have one of these codes of its own accord.
+            Some(TIMED_OUT | KILLED) if begun.elapsed() >= limit => Err(Failure::Deadline { limit }),
             Some(code) => Ok(Answer { code, stdout, stderr }),
             None => Err(Failure::Lost),
         }
     }
+}
+
+/// Which program is not there: what `timeout` could not run, or `timeout` itself, of which the shell says so.
+fn missing(program: &str, stderr: &[u8]) -> Failure {
+    let said = String::from_utf8_lossy(stderr);
+    let is_told = ["failed to run command", "can't execute"].into_iter().any(|words| said.contains(words));
+    Failure::NoProgram { program: if is_told { program } else { WATCH }.to_owned() }
 }
 
 /// Writes and reads, side by side, so that neither waits for the other.

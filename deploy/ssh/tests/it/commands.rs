@@ -39,6 +39,11 @@ async fn codes_and_both_outputs_come_back_and_input_goes_there() {
     assert!(answer.is_success(), "{answer:?}");
     let answer = host.run("head", &["-c", "3000000", "/dev/zero"], &[], LONG).await.expect("an answer");
     assert_eq!((answer.code, answer.stdout.len()), (0, OUTPUT_MAX));
+    // Codes that mean something else to what watches over it.
+    for (script, code) in [("exit 124", 124), ("kill -KILL $$", 137), ("exit 126", 126), ("exit 255", 255)] {
+        let answer = host.run("sh", &["-c", script], &[], LONG).await.expect("an answer");
+        assert_eq!(answer.code, code, "{script}");
+    }
     let error = host.run("no-such-program", &[], &[], LONG).await.expect_err("there is none");
     assert_eq!(
         error.to_string(),
