@@ -241,3 +241,29 @@ fn a_unit_on_a_target_that_the_service_has_no_more_goes() {
         assert_eq!(moment.step(&unit("old", "elsewhere", 0)), Step::Draining);
     }
 }
+
+/// It may have come round meanwhile, and the request would arrive when it is back.
+#[test]
+fn nothing_is_asked_of_what_is_ahead_of_its_wave_and_out_of_sight() {
+    for (out_of_sight, expected) in [(false, &["stop west/0 old"][..]), (true, &[])] {
+        let mut moment = before_the_second_wave(Step::Stopping);
+        if out_of_sight {
+            moment.seen.unreachable.insert("west".parse().expect("a name"));
+        }
+        assert_eq!(asked_on("west", &moment.decide(0)), expected, "out of sight: {out_of_sight}");
+    }
+}
+
+/// Only while units are moved, or evidence of a failure is collected: what is left from before that stays as it is.
+#[test]
+fn nobody_is_drained_while_the_whole_is_verified() {
+    let evidence = Phase::Collecting { cause: cause(ReasonCode::Cancelled), hold: false };
+    for (phase, expected) in
+        [(Phase::Verifying, &["verify"][..]), (evidence, &["drain local/1 old", "collect"])]
+    {
+        let mut moment =
+            Moment::forward(&Shape::default()).with_three("new").with("old", "local", 1, Step::Draining);
+        moment.state.phase = phase;
+        assert_eq!(asked(&moment.decide(0)), expected);
+    }
+}
