@@ -2,6 +2,7 @@
 
 use super::{moment::*, *};
 use crate::{
+    check::Health,
     model::{Action, Intent, IntentId},
     port::{EffectError, GateResult},
     samples::{WaveShape, rolling},
@@ -265,5 +266,43 @@ fn nobody_is_drained_while_the_whole_is_verified() {
             Moment::forward(&Shape::default()).with_three("new").with("old", "local", 1, Step::Draining);
         moment.state.phase = phase;
         assert_eq!(asked(&moment.decide(0)), expected);
+    }
+}
+
+/// An executor that has just taken over knows nothing of a canary yet: it may give it less of the traffic, and not more.
+#[test]
+fn a_canary_that_has_not_answered_yet_is_given_less_of_the_traffic_and_not_more() {
+    for (is, expected) in [(60, &["admit local/0 new"][..]), (20, &[])] {
+        let shape = Shape { strategy: canary(1, &[10, 50]), ..Shape::default() };
+        let mut moment = Moment::forward(&shape).with_three("old").with("new", "local", 0, Step::Serving);
+        let (facts, health) = moment.seen.units.get_mut(&unit("new", "local", 0)).expect("it stands");
+        (facts.weight, *health) = (is, Health::default());
+        assert_eq!(asked(&moment.decide(0)), expected, "of 33 it has {is}");
+    }
+}
+
+/// What was to leave its wave when the wave had enough stays when it no longer has, whatever others have.
+#[test]
+fn a_drain_is_not_asked_for_again_where_its_wave_has_become_short() {
+    for (is_short, expected) in [(false, &["drain west/0 old"][..]), (true, &[])] {
+        let mut moment = two_waves(2)
+            .with("new", "east", 0, Step::Serving)
+            .with("new", "east", 1, Step::Serving)
+            .with("old", "east", 1, Step::Serving)
+            .with("new", "west", 0, Step::Serving)
+            .with("old", "west", 0, Step::Draining)
+            .with("old", "west", 1, Step::Serving);
+        moment.state.wave.index = 1;
+        let surplus = unit("old", "east", 1);
+        let intent = Intent { id: IntentId(1), action: Action::Admit { unit: surplus, weight: 50 } };
+        moment.state.flights.insert(intent.id, Flight { intent, since: NOW });
+        // The router has not heard of it yet.
+        moment.seen.units.get_mut(&unit("old", "west", 0)).expect("it stands").0.weight = 100;
+        if is_short {
+            moment.is_killed(&unit("old", "west", 1));
+        }
+        let drains = asked_on("west", &moment.decide(0));
+        let drains: Vec<_> = drains.into_iter().filter(|action| action.starts_with("drain")).collect();
+        assert_eq!(drains, expected, "it has become short: {is_short}");
     }
 }
