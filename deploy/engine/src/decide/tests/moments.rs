@@ -3,11 +3,12 @@
 use super::{moment::*, *};
 use crate::{
     check::Health,
-    model::{Action, Intent, IntentId},
+    model::{Action, HookMoment, Intent, IntentId},
     port::{EffectError, GateResult},
     samples::{WaveShape, rolling},
-    state::{Effect, Flight, Pause},
+    state::{Effect, Errand, Flight, Pause},
 };
+use pipeline::name::Name;
 
 /// A container that was removed by hand, a process that the machine lost with a restart of its supervisor.
 #[test]
@@ -304,5 +305,52 @@ fn a_drain_is_not_asked_for_again_where_its_wave_has_become_short() {
         let drains = asked_on("west", &moment.decide(0));
         let drains: Vec<_> = drains.into_iter().filter(|action| action.starts_with("drain")).collect();
         assert_eq!(drains, expected, "it has become short: {is_short}");
+    }
+}
+
+/// A unit fails while the whole is verified, and the budget allows it: the gates are run anew once it is replaced, and
+/// nothing else is.
+#[test]
+fn what_was_verified_before_a_unit_failed_is_verified_again() {
+    let mut moment =
+        Moment::forward(&Shape { failure_limit: 1, hooks: true, ..Shape::default() }).with_three("new");
+    moment.state.phase = Phase::Verifying;
+    let (service, target): (Name, Name) = ("api".parse().expect("a name"), "local".parse().expect("a name"));
+    let prepare = Action::Prepare { target, service: service.clone(), bundle: bundle("new") };
+    let verify = Action::Verify { service };
+    let hook = |moment| Action::Hook { moment, index: 0 };
+    let before = [prepare, verify, hook(HookMoment::BeforeDeploy), hook(HookMoment::AfterDeploy)];
+    let done = |action: &Action| Errand { action: action.clone(), done: true, attempts: 1, not_before: 0 };
+    moment.state.errands = before.iter().map(done).collect();
+    moment.is_killed(&unit("new", "local", 0));
+    moment.decide(0);
+    assert_eq!(moment.state.phase, Phase::Forward);
+    let left: Vec<_> = moment.state.errands.iter().map(|errand| errand.action.clone()).collect();
+    assert_eq!(left, [before[0].clone(), before[2].clone()]);
+}
+
+#[test]
+fn nobody_leaves_a_paused_rollout_while_something_is_under_way() {
+    for (is_under_way, expected) in [(false, Some(Leave::Paused)), (true, None)] {
+        let mut moment = Moment::forward(&Shape::default()).with_three("old");
+        moment.state.pause = Pause::Reached;
+        if is_under_way {
+            let unit = unit("old", "local", 0);
+            let intent = Intent { id: IntentId(1), action: Action::Admit { unit, weight: 100 } };
+            moment.state.flights.insert(intent.id, Flight { intent, since: NOW });
+        }
+        assert_eq!(moment.decide(0).leave, expected, "under way: {is_under_way}");
+    }
+}
+
+/// A service that waits for the one that is paused cannot go on either; one that does not can.
+#[test]
+fn a_rollout_is_paused_where_whoever_else_could_go_on_waits_for_what_is_paused() {
+    for (chained, expected) in [(true, Some(Leave::Paused)), (false, None)] {
+        let shape = Shape { services: vec!["api", "mcp"], chained, from: None, ..Shape::default() };
+        let mut moment = Moment::forward(&shape).with("new", "local", 0, Step::Serving);
+        let api = unit("new", "local", 0).service;
+        moment.state.services.get_mut(&api).expect("it is planned").paused = true;
+        assert_eq!(moment.decide(0).leave, expected, "chained: {chained}");
     }
 }
