@@ -209,24 +209,32 @@ fn nobody_comes_to_a_wave_while_another_one_has_a_unit_too_many() {
     }
 }
 
+/// A unit is being given its share, and is not taken away before that has ended.
+fn is_being_admitted(moment: &mut Moment, unit: UnitId) {
+    let intent = Intent { id: IntentId(1), action: Action::Admit { unit, weight: 50 } };
+    moment.state.flights.insert(intent.id, Flight { intent, since: NOW });
+}
+
+/// The first wave has one unit more than it wants, which cannot be taken away yet; the second one has begun.
+fn in_the_second_wave_beside_a_surplus() -> Moment {
+    let mut moment = two_waves(2)
+        .with("new", "east", 0, Step::Serving)
+        .with("new", "east", 1, Step::Serving)
+        .with("old", "east", 1, Step::Serving)
+        .with("new", "west", 0, Step::Serving);
+    moment.state.wave.index = 1;
+    is_being_admitted(&mut moment, unit("old", "east", 1));
+    moment
+}
+
 /// Units that are too many in one wave do not make up for those that another one must keep.
 #[test]
 fn nobody_leaves_a_wave_that_has_none_to_spare_although_another_one_has() {
     for (has_one_to_spare, expected) in [(true, Step::Draining), (false, Step::Serving)] {
-        let mut moment = two_waves(2)
-            .with("new", "east", 0, Step::Serving)
-            .with("new", "east", 1, Step::Serving)
-            .with("old", "east", 1, Step::Serving)
-            .with("new", "west", 0, Step::Serving)
-            .with("old", "west", 1, Step::Serving);
+        let mut moment = in_the_second_wave_beside_a_surplus().with("old", "west", 1, Step::Serving);
         if has_one_to_spare {
             moment = moment.with("new", "west", 1, Step::Serving);
         }
-        moment.state.wave.index = 1;
-        // It is being given its share, and is not taken away before that has ended.
-        let surplus = unit("old", "east", 1);
-        let intent = Intent { id: IntentId(1), action: Action::Admit { unit: surplus, weight: 50 } };
-        moment.state.flights.insert(intent.id, Flight { intent, since: NOW });
         moment.decide(0);
         assert_eq!(moment.step(&unit("old", "west", 1)), expected, "one to spare: {has_one_to_spare}");
     }
@@ -286,17 +294,12 @@ fn a_canary_that_has_not_answered_yet_is_given_less_of_the_traffic_and_not_more(
 #[test]
 fn a_drain_is_not_asked_for_again_where_its_wave_has_become_short() {
     for (is_short, expected) in [(false, &["drain west/0 old"][..]), (true, &[])] {
-        let mut moment = two_waves(2)
-            .with("new", "east", 0, Step::Serving)
-            .with("new", "east", 1, Step::Serving)
-            .with("old", "east", 1, Step::Serving)
-            .with("new", "west", 0, Step::Serving)
-            .with("old", "west", 0, Step::Draining)
-            .with("old", "west", 1, Step::Serving);
-        moment.state.wave.index = 1;
-        let surplus = unit("old", "east", 1);
-        let intent = Intent { id: IntentId(1), action: Action::Admit { unit: surplus, weight: 50 } };
-        moment.state.flights.insert(intent.id, Flight { intent, since: NOW });
+        let mut moment = in_the_second_wave_beside_a_surplus().with("old", "west", 0, Step::Draining).with(
+            "old",
+            "west",
+            1,
+            Step::Serving,
+        );
         // The router has not heard of it yet.
         moment.seen.units.get_mut(&unit("old", "west", 0)).expect("it stands").0.weight = 100;
         if is_short {
@@ -335,9 +338,7 @@ fn nobody_leaves_a_paused_rollout_while_something_is_under_way() {
         let mut moment = Moment::forward(&Shape::default()).with_three("old");
         moment.state.pause = Pause::Reached;
         if is_under_way {
-            let unit = unit("old", "local", 0);
-            let intent = Intent { id: IntentId(1), action: Action::Admit { unit, weight: 100 } };
-            moment.state.flights.insert(intent.id, Flight { intent, since: NOW });
+            is_being_admitted(&mut moment, unit("old", "local", 0));
         }
         assert_eq!(moment.decide(0).leave, expected, "under way: {is_under_way}");
     }
