@@ -86,7 +86,8 @@ impl Connector {
             let opening = builder.connect_mux(address.host());
             let failure = match timeout_at(until, opening).await.map_err(slow)? {
                 Ok(session) => {
-                    return Host::keep(address.clone(), session, self.folder.clone()).await.map_err(error);
+                    let keeping = Host::keep(address.clone(), session, self.folder.clone());
+                    return timeout_at(until, keeping).await.map_err(slow)?.map_err(error);
                 }
                 Err(openssh::Error::Connect(why)) => Failure::of_words(&why.to_string(), address),
                 Err(openssh::Error::Master(why)) => Failure::Local(why),

@@ -59,7 +59,8 @@ pub enum Failure {
     },
     /// It refuses further connections for now.
     #[error(
-        "its SSH server took no further connection, also when asked again ({said}); see `MaxStartups` in its configuration"
+        "it closed the connection before it said who it is, also when asked again ({said}): it has too many, see `MaxStartups` \
+         in its configuration, or nothing there speaks SSH"
     )]
     Crowded {
         /// What `ssh` said.

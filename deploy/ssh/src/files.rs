@@ -1,6 +1,6 @@
 //! Files of a host, by SFTP: read whole, and written so that they are there whole or not at all.
 
-use super::{Failure, Host, HostError};
+use super::{Failure, Host, HostError, WAIT};
 use openssh_sftp_client::{
     Error, Sftp, SftpOptions,
     error::SftpErrorKind,
@@ -9,6 +9,7 @@ use openssh_sftp_client::{
 use std::{
     hash::{BuildHasher, RandomState},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// The largest file that is read, in bytes: what we keep on a host is small, and a log is asked for by its end.
@@ -42,13 +43,19 @@ impl Mode {
 impl Host {
     /// Writes a file: under another name beside it, to the disk, and only then in its place. Whoever reads it, or comes after a
     /// crash, sees the old one or the new one. It never had another mode than the owner's alone before it had its own.
+    /// `limit` is the longest that it may take: how large it is, and how slow the way, only the caller knows.
     ///
     /// # Errors
-    /// The folder is not there or may not be written to, the disk is full, or the connection was lost: then the old one may
+    /// The folder is not there or may not be written to, the disk is full, its time is over or the connection was lost: then the old one may
     /// be there, or the new one, and beside it what begins with its name, a dot and `new-`.
-    pub async fn put(&self, path: &Path, content: &[u8], mode: Mode) -> Result<(), HostError> {
-        let putting = self.or_lost(self.put_all(path, content, mode));
-        putting.await.map_err(|failure| self.error("writing a file".to_owned(), failure))
+    pub async fn put(
+        &self,
+        path: &Path,
+        content: &[u8],
+        mode: Mode,
+        limit: Duration,
+    ) -> Result<(), HostError> {
+        self.within(limit, "writing a file", self.put_all(path, content, mode)).await
     }
 
     async fn put_all(&self, path: &Path, content: &[u8], mode: Mode) -> Result<(), Failure> {
@@ -78,9 +85,9 @@ impl Host {
     /// Reads a file; `None` if there is none.
     ///
     /// # Errors
-    /// It may not be read, is larger than [`FILE_MAX`], or the connection was lost.
+    /// It may not be read, is larger than [`FILE_MAX`], the host does not answer for [`WAIT`], or the connection was lost.
     pub async fn get(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
-        let getting = self.or_lost(async {
+        let getting = async {
             let sftp = self.sftp().await?;
             let mut file = match sftp.open(path).await {
                 Ok(file) => file,
@@ -98,16 +105,16 @@ impl Host {
             }
             file.close().await.map_err(|source| self.file(path, source))?;
             Ok(Some(content))
-        });
-        getting.await.map_err(|failure| self.error("reading a file".to_owned(), failure))
+        };
+        self.within(WAIT, "reading a file", getting).await
     }
 
     /// Makes a folder for the owner alone (0700), and those above it that are not there. That it is there is no error.
     ///
     /// # Errors
-    /// It may not be made, or the connection was lost.
+    /// It may not be made, the host does not answer for [`WAIT`], or the connection was lost.
     pub async fn make_folder(&self, path: &Path) -> Result<(), HostError> {
-        let making = self.or_lost(async {
+        let making = async {
             let sftp = self.sftp().await?;
             let mut above: Vec<&Path> =
                 path.ancestors().filter(|path| path.parent().is_some() && *path != Path::new("")).collect();
@@ -129,22 +136,22 @@ impl Host {
                 }
             }
             Ok(())
-        });
-        making.await.map_err(|failure| self.error("making a folder".to_owned(), failure))
+        };
+        self.within(WAIT, "making a folder", making).await
     }
 
     /// Removes a file. That there is none is no error.
     ///
     /// # Errors
-    /// It may not be removed, or the connection was lost.
+    /// It may not be removed, the host does not answer for [`WAIT`], or the connection was lost.
     pub async fn remove(&self, path: &Path) -> Result<(), HostError> {
-        let removing = self.or_lost(async {
+        let removing = async {
             match self.sftp().await?.fs().remove_file(path).await {
                 Ok(()) | Err(Error::SftpError(SftpErrorKind::NoSuchFile, _)) => Ok(()),
                 Err(source) => Err(self.file(path, source)),
             }
-        });
-        removing.await.map_err(|failure| self.error("removing a file".to_owned(), failure))
+        };
+        self.within(WAIT, "removing a file", removing).await
     }
 
     async fn sftp(&self) -> Result<&Sftp, Failure> {

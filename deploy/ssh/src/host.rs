@@ -11,14 +11,22 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tempfile::TempDir;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// How many commands run at the same time. A server of OpenSSH lets ten channels be open (`MaxSessions`): one of them we
 /// keep, one is for files, and two are left.
 const COMMANDS: usize = 6;
+
+/// The longest that a host may take for what is small, while its connection lives: a socket, a name, a folder. As long as
+/// an engine may take to begin an answer; a disk that takes longer does not work.
+pub const WAIT: Duration = Duration::from_secs(120);
 
 /// A connection to a host. When it is dropped, it ends with all that goes through it.
 pub struct Host {
@@ -91,7 +99,7 @@ impl Host {
     /// is used.
     ///
     /// # Errors
-    /// The connection is lost, or the host's server does not let sockets be forwarded.
+    /// The connection is lost, the host does not answer for [`WAIT`], or its server does not let sockets be forwarded.
     pub async fn forward(&self, socket: &Path) -> Result<PathBuf, HostError> {
         let name = self.sockets.fetch_add(1, Ordering::Relaxed);
         let begin = self.session.control_socket().parent().unwrap_or(self.folder.path());
@@ -101,9 +109,20 @@ impl Host {
             Socket::UnixSocket { path: here.clone().into() },
             Socket::UnixSocket { path: socket.to_owned().into() },
         );
-        let doing = || format!("forwarding `{}`", socket.display());
-        let asked = self.or_lost(async { asking.await.map_err(|error| self.failure(error)) }).await;
-        asked.map(|()| here).map_err(|failure| self.error(doing(), failure))
+        let asking = async { asking.await.map_err(|error| self.failure(error)) };
+        self.within(WAIT, &format!("forwarding `{}`", socket.display()), asking).await?;
+        Ok(here)
+    }
+
+    /// Does something until the connection is lost, and no longer than so.
+    pub(crate) async fn within<T>(
+        &self,
+        limit: Duration,
+        doing: &str,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, HostError> {
+        let done = timeout(limit, self.or_lost(work)).await.unwrap_or(Err(Failure::Deadline { limit }));
+        done.map_err(|failure| self.error(doing.to_owned(), failure))
     }
 
     /// Does something until the connection is lost.

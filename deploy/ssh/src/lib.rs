@@ -23,4 +23,4 @@ pub use command::{Answer, OUTPUT_MAX};
 pub use connect::{Connector, Options};
 pub use error::{Failure, HostError};
 pub use files::{FILE_MAX, Mode};
-pub use host::Host;
+pub use host::{Host, WAIT};

@@ -32,7 +32,7 @@ async fn a_file_is_written_with_its_mode_and_replaces_the_one_before() {
     for (content, mode, bits) in
         [(&b"a secret"[..], Mode::Private, 0o600), (&large, Mode::Program, 0o755), (b"", Mode::Shared, 0o644)]
     {
-        host.put(&path, content, mode).await.expect("it can be written");
+        host.put(&path, content, mode, LONG).await.expect("it can be written");
         assert!(fs::read(&path).expect("a file") == content, "another content");
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o7777, bits);
         assert!(host.get(&path).await.expect("an answer").expect("a file") == content);
@@ -50,7 +50,7 @@ async fn names_are_names_whatever_is_in_them() {
     let folder = machine.homes().join("root");
     let mut expected = Vec::new();
     for name in hostile().into_iter().filter(|name| (1..200).contains(&name.len()) && !name.contains('/')) {
-        host.put(&folder.join(&name), name.as_bytes(), Mode::Shared).await.expect("it can be written");
+        host.put(&folder.join(&name), name.as_bytes(), Mode::Shared, LONG).await.expect("it can be written");
         assert_eq!(host.get(&folder.join(&name)).await.expect("an answer"), Some(name.clone().into_bytes()));
         expected.push(name);
     }
@@ -68,8 +68,9 @@ async fn what_cannot_be_written_leaves_what_was_there() {
     let mount = ["-t", "tmpfs", "-o", "size=65536", "tmpfs", small.to_str().expect("text")];
     assert!(host.run("mount", &mount, &[], LONG).await.expect("an answer").is_success());
     let path = small.join("file");
-    host.put(&path, b"before", Mode::Private).await.expect("there is room for that");
-    let error = host.put(&path, &vec![1; 200_000], Mode::Private).await.expect_err("there is none for that");
+    host.put(&path, b"before", Mode::Private, LONG).await.expect("there is room for that");
+    let error =
+        host.put(&path, &vec![1; 200_000], Mode::Private, LONG).await.expect_err("there is none for that");
     assert!(
         error.to_string().contains(&format!("writing a file on `host` failed: `{}`", path.display())),
         "{error}"
@@ -79,7 +80,7 @@ async fn what_cannot_be_written_leaves_what_was_there() {
     assert_eq!(String::from_utf8_lossy(&list.stdout), "file\n");
 
     let nowhere = PathBuf::from("/no/such/folder/file");
-    let error = host.put(&nowhere, b"x", Mode::Shared).await.expect_err("there is no such folder");
+    let error = host.put(&nowhere, b"x", Mode::Shared, LONG).await.expect_err("there is no such folder");
     assert!(matches!(error.failure, Failure::File { .. }), "{error}");
     let endless = host.get(Path::new("/dev/zero")).await.expect_err("it has no end");
     assert!(matches!(endless.failure, Failure::TooLarge { max: FILE_MAX, .. }), "{endless}");

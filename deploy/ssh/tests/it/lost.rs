@@ -36,7 +36,7 @@ async fn a_cut_network_is_noticed_and_ends_what_is_under_way() {
     for error in [
         host.run("true", &[], &[], LONG).await.expect_err("it is lost"),
         host.get(&path).await.expect_err("it is lost"),
-        host.put(&path, b"x", ssh::Mode::Shared).await.expect_err("it is lost"),
+        host.put(&path, b"x", ssh::Mode::Shared, LONG).await.expect_err("it is lost"),
         host.forward(Path::new("/x")).await.expect_err("it is lost"),
     ] {
         assert!(matches!(error.failure, Failure::Lost), "{error}");

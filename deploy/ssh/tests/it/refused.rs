@@ -72,7 +72,8 @@ async fn a_port_that_nobody_listens_at_is_told_and_so_is_one_that_speaks_somethi
         }
     });
     let error = refusal(&machine, &format!("127.0.0.1:{port}")).await;
-    assert!(!matches!(error.failure, Failure::UnknownKey { .. } | Failure::ChangedKey { .. }), "{error}");
+    assert!(matches!(error.failure, Failure::Crowded { .. }), "{error}");
+    assert!(error.to_string().ends_with("or nothing there speaks SSH"), "{error}");
 }
 
 #[tokio::test]
