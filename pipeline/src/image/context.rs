@@ -1,4 +1,4 @@
-//! Build contexts: a folder as a tar stream, less what its ignore file leaves out.
+//! Build contexts: a folder less what its ignore file leaves out, as a tar stream, or entry by entry for whoever asks.
 //!
 //! **Invariant.** The stream depends on the files and on nothing else: entries are in the order of their names, folder
 //! by folder, everything belongs to root, as the real client sends it, and the times are what [`Times`] makes of them.
